@@ -1,0 +1,24 @@
+//! The cluster logic of a Socket.IO server as values: no driver, no I/O, no clock.
+//!
+//! One closed set of operations goes from the caller to everybody who holds sockets. A shard of
+//! this process is simply the nearest node: the same [`Operation`] is handed to each shard, to
+//! sibling workers and to other nodes, and each applies it to the sockets it owns.
+//!
+//! - [`rooms`]: who is in which room, one index per namespace and shard; the hot part of fan-out;
+//! - [`target`]: which sockets an operation is meant for, and with which flags;
+//! - [`message`]: the operations and the answers to them;
+//! - [`request`]: the bookkeeping of whoever waits for the answers of several nodes;
+//! - [`limits`]: every bound of this crate, with its reason.
+
+pub mod limits;
+mod memberships;
+pub mod message;
+pub mod request;
+pub mod rooms;
+pub mod target;
+
+pub use limits::RoomLimits;
+pub use message::{Operation, RemoteSocketData, RequestId, Response, ResponseBody};
+pub use request::{AckRequest, Missing, MissingReason, Outcome, Request};
+pub use rooms::{JoinError, Joined, Left, MemberId, Rooms};
+pub use target::{Flags, IntoRooms, Room, RoomList, Target};

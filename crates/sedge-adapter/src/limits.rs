@@ -1,0 +1,45 @@
+//! Every bound of the cluster logic, with its reason.
+
+/// How many rooms one socket may be in at a time, unless configured otherwise.
+///
+/// A socket is usually in one or two rooms; applications that subscribe a socket to each channel
+/// of its user need hundreds, seldom thousands.
+pub const ROOMS_PER_MEMBER: usize = 4096;
+
+/// The longest room name in bytes of UTF-8, unless configured otherwise.
+///
+/// Names made of a few UUIDs stay far below it.
+pub const ROOM_NAME_LEN_MAX: usize = 512;
+
+// A peer that chooses its rooms' names must not be able to make one socket's room list a memory
+// problem for whoever asks for that list: it stays in the order of one large message.
+const _: () = assert!(ROOMS_PER_MEMBER * ROOM_NAME_LEN_MAX <= 2 << 20);
+
+/// How many acknowledgements a broadcast request keeps from one responder before that responder
+/// has said how many clients it reached.
+///
+/// An ordered carrier delivers the count first, so this is met only by reordering buses; it keeps a
+/// confused node from filling the requester's memory.
+pub const ACKS_BEFORE_COUNT_MAX: u32 = 65_536;
+
+/// What a room index lets its members do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomLimits {
+    /// Rooms one member may be in at a time. Default [`ROOMS_PER_MEMBER`].
+    pub rooms_per_member: usize,
+    /// The longest room name in bytes. Default [`ROOM_NAME_LEN_MAX`].
+    pub name_len_max: usize,
+    /// Rooms that may exist at a time in one index (one namespace on one shard). By default only
+    /// the width of the slot numbers limits it, as the other two limits bound what a socket costs.
+    pub rooms_max: u32,
+}
+
+impl Default for RoomLimits {
+    fn default() -> Self {
+        Self {
+            rooms_per_member: ROOMS_PER_MEMBER,
+            name_len_max: ROOM_NAME_LEN_MAX,
+            rooms_max: u32::MAX,
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The engine: shard threads, and the handle by which the rest of the process reaches them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use http::{Request, Response};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::application::{Application, SendOptions};
+use crate::config::Config;
+use crate::http::Peer;
+use crate::http::body::{RequestBody, ResponseBody};
+use crate::http::upgrade::Ticket;
+use crate::io::{Detached, Io};
+use crate::listener::{self, ListenOptions, ListenerContext, Listening};
+use crate::metrics::{Metrics, ShardMetrics};
+use crate::shard::Shard;
+use crate::shard::driver::Driver;
+use crate::tasks;
+
+/// An Engine.IO server. Cheap to clone; any thread may use it.
+///
+/// Dropping the last handle does not stop the shards: call [`Engine::close`].
+pub struct Engine<A: Application> {
+    inner: Arc<EngineInner<A>>,
+}
+
+struct EngineInner<A: Application> {
+    config: Arc<Config>,
+    shards: Arc<[ShardHandle<A>]>,
+}
+
+impl<A: Application> Clone for Engine<A> {
+    fn clone(&self) -> Self {
+        Engine { inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// How to reach a shard from elsewhere.
+pub(crate) struct ShardHandle<A: Application> {
+    pub(crate) sender: mpsc::Sender<Command<A>>,
+    metrics: Arc<ShardMetrics>,
+    /// Connections on their way to the shard.
+    pub(crate) in_transit: AtomicUsize,
+}
+
+impl<A: Application> ShardHandle<A> {
+    /// Connections that the shard has or is about to get.
+    pub(crate) fn load(&self) -> u64 {
+        self.metrics.connections_http.get()
+            + self.metrics.connections_websocket.get()
+            + self.in_transit.load(Ordering::Relaxed) as u64
+    }
+}
+
+/// What other threads ask of a shard.
+pub(crate) enum Command<A: Application> {
+    Application(A::Command),
+    /// A request for a session of this shard, or from the tower service.
+    Request(Box<Forwarded>),
+    /// A connection that was accepted elsewhere.
+    Accept(std::net::TcpStream, SocketAddr, Arc<ListenerContext>),
+    /// A connection whose WebSocket handshake was answered elsewhere.
+    Adopt(Box<Adoption>),
+    Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
+    Shutdown(Duration, oneshot::Sender<()>),
+}
+
+/// A request on its way to another shard.
+pub(crate) struct Forwarded {
+    pub(crate) request: Request<RequestBody>,
+    pub(crate) peer: Peer,
+    pub(crate) reply: oneshot::Sender<Response<ResponseBody>>,
+}
+
+/// An upgraded connection on its way to another shard.
+pub(crate) struct Adoption {
+    pub(crate) ticket: Ticket,
+    pub(crate) io: Detached,
+    pub(crate) early: bytes::Bytes,
+}
+
+/// Why an engine could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A thread or its event loop could not be made.
+    #[error("cannot start shard {shard}: {source}")]
+    Shard {
+        /// The shard's number.
+        shard: usize,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// A shard's queue of commands is full, or the shard has ended: the command is returned.
+#[derive(Debug, Error)]
+#[error("the shard does not take commands: its queue is full or it has ended")]
+pub struct Overloaded<C>(pub C);
+
+/// One shard from within: its state, its application, and the way to its siblings.
+pub(crate) struct Worker<A: Application> {
+    pub(crate) shard: Shard,
+    pub(crate) app: A,
+    pub(crate) shards: Arc<[ShardHandle<A>]>,
+}
+
+impl<A: Application> Engine<A> {
+    /// Starts the shard threads. `make` is called on each of them once.
+    pub fn start(
+        config: Config,
+        make: impl Fn(Shard) -> A + Send + Sync + 'static,
+    ) -> Result<Engine<A>, StartError> {
+        let config = Arc::new(config);
+        let count = config.shards();
+        let mut receivers = Vec::with_capacity(count);
+        let shards: Arc<[ShardHandle<A>]> = (0..count)
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(config.local.command_queue_max);
+                receivers.push(receiver);
+                ShardHandle { sender, metrics: Arc::default(), in_transit: AtomicUsize::new(0) }
+            })
+            .collect();
+        let make = Arc::new(make);
+        for (index, receiver) in receivers.into_iter().enumerate() {
+            let (config, shards) = (Arc::clone(&config), Arc::clone(&shards));
+            let make = Arc::clone(&make);
+            let fail = |source| StartError::Shard { shard: index, source };
+            let (started, wait) = std::sync::mpsc::sync_channel(1);
+            thread::Builder::new()
+                .name(format!("sedge-shard-{index}"))
+                .spawn(move || run_shard(index, config, shards, receiver, &*make, &started))
+                .map_err(fail)?;
+            wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
+        }
+        Ok(Engine { inner: Arc::new(EngineInner { config, shards }) })
+    }
+
+    /// The configuration it was started with.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The number of shards.
+    pub fn shard_count(&self) -> usize {
+        self.inner.shards.len()
+    }
+
+    /// Gives a command to the application on one shard. Never blocks.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn command(&self, shard: usize, command: A::Command) -> Result<(), Overloaded<A::Command>> {
+        let sender = &self.inner.shards[shard].sender;
+        sender.try_send(Command::Application(command)).map_err(|error| match error.into_inner() {
+            Command::Application(command) => Overloaded(command),
+            _ => unreachable!("the queue returns what it was given"),
+        })
+    }
+
+    /// Listens on a TCP address with the engine's own HTTP server, which runs on the shards.
+    /// Requests outside of the engine's path get 404.
+    pub async fn listen(&self, address: SocketAddr) -> io::Result<Listening> {
+        self.listen_with(address, ListenOptions::default()).await
+    }
+
+    /// Listens on a TCP address, with TLS or another service for the paths that are not the
+    /// engine's.
+    pub async fn listen_with(
+        &self,
+        address: SocketAddr,
+        options: ListenOptions,
+    ) -> io::Result<Listening> {
+        let ended = || io::Error::other("the engine has been closed");
+        let (reply, answer) = oneshot::channel();
+        // The first shard accepts for all.
+        let sender = &self.inner.shards[0].sender;
+        sender.send(Command::Listen(address, options, reply)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// Counters and gauges, one set per shard.
+    pub fn metrics(&self) -> Vec<Metrics> {
+        self.inner.shards.iter().map(|shard| shard.metrics.snapshot()).collect()
+    }
+
+    /// Open sessions on all shards.
+    pub fn session_count(&self) -> u64 {
+        self.metrics().iter().map(Metrics::sessions).sum()
+    }
+
+    /// Ends the engine: listeners close, sessions are closed and their clients told, as far as that
+    /// is possible before the deadline. The shard threads have ended when this returns.
+    pub async fn close(&self, deadline: Duration) {
+        let mut ends = Vec::new();
+        for shard in self.inner.shards.iter() {
+            let (done, end) = oneshot::channel();
+            if shard.sender.send(Command::Shutdown(deadline, done)).await.is_ok() {
+                ends.push(end);
+            }
+        }
+        for end in ends {
+            // An error means that it has ended already.
+            let _ = end.await;
+        }
+    }
+
+    pub(crate) fn shards(&self) -> &Arc<[ShardHandle<A>]> {
+        &self.inner.shards
+    }
+}
+
+fn run_shard<A: Application>(
+    index: usize,
+    config: Arc<Config>,
+    shards: Arc<[ShardHandle<A>]>,
+    commands: mpsc::Receiver<Command<A>>,
+    make: &(impl Fn(Shard) -> A + ?Sized),
+    started: &std::sync::mpsc::SyncSender<io::Result<()>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    let metrics = Arc::clone(&shards[index].metrics);
+    let done = runtime.block_on(async {
+        let shard = Shard::new(index, Arc::clone(&config), config.sid_codec(), metrics);
+        let app = make(shard.clone());
+        let worker = Rc::new(Worker { shard, app, shards });
+        // The engine waits for this, so somebody is there to receive it.
+        let _ = started.send(Ok(()));
+        tasks::spawn_local(Driver::new(Rc::clone(&worker)));
+        serve_commands(&worker, commands).await
+    });
+    // Connections end with the runtime; only then is the shard gone.
+    drop(runtime);
+    if let Some(done) = done {
+        let _ = done.send(());
+    }
+}
+
+/// Carries out commands until the shutdown is complete.
+async fn serve_commands<A: Application>(
+    worker: &Rc<Worker<A>>,
+    mut commands: mpsc::Receiver<Command<A>>,
+) -> Option<oneshot::Sender<()>> {
+    let mut listeners = Vec::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Application(command) => worker.app.on_command(command),
+            Command::Request(forwarded) => {
+                tasks::spawn_local(serve_forwarded(Rc::clone(worker), *forwarded));
+            }
+            Command::Accept(stream, address, context) => {
+                worker.shards[worker.shard.index()].in_transit.fetch_sub(1, Ordering::Relaxed);
+                listener::take_over(worker, stream, address, context);
+            }
+            Command::Adopt(adoption) => {
+                let Adoption { ticket, io, early } = *adoption;
+                match io.attach() {
+                    Ok(io) => worker.adopt(ticket, io, early),
+                    Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
+                }
+            }
+            Command::Listen(address, options, reply) => {
+                let listening = listener::start(worker, address, options).map(|(l, task)| {
+                    listeners.push(task);
+                    l
+                });
+                let _ = reply.send(listening);
+            }
+            Command::Shutdown(deadline, done) => {
+                for task in listeners {
+                    task.abort();
+                }
+                // A shard goes on taking commands while it shuts down: handlers that are still
+                // running may need its siblings.
+                let _ = tokio::time::timeout(deadline, async {
+                    tokio::join!(worker.shut_down(), worker.last_commands(&mut commands));
+                })
+                .await;
+                return Some(done);
+            }
+        }
+    }
+    None
+}
+
+async fn serve_forwarded<A: Application>(worker: Rc<Worker<A>>, forwarded: Forwarded) {
+    let Forwarded { request, peer, mut reply } = forwarded;
+    tokio::select! {
+        response = worker.handle(request, peer) => {
+            let _ = reply.send(response);
+        }
+        // The client has gone; dropping the handler reports it.
+        () = reply.closed() => {}
+    }
+}
+
+impl<A: Application> Worker<A> {
+    /// Sends a request to the shard that owns its session, and the answer back.
+    pub(crate) async fn forward(
+        &self,
+        shard: usize,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> Response<ResponseBody> {
+        send_request(&self.shards[shard], request, peer).await
+    }
+
+    /// Hands an upgraded connection to the shard that its ticket names.
+    pub(crate) fn settle(self: &Rc<Self>, ticket: Ticket, io: Io, early: bytes::Bytes) {
+        if ticket.shard == self.shard.index() {
+            return self.adopt(ticket, io, early);
+        }
+        let Ok(io) = io.detach() else { return };
+        let sender = self.shards[ticket.shard].sender.clone();
+        tasks::spawn_local(async move {
+            // If the shard has ended, so has the session.
+            let _ = sender.send(Command::Adopt(Box::new(Adoption { ticket, io, early }))).await;
+        });
+    }
+
+    /// Closes all sessions and waits until their clients have been told.
+    async fn shut_down(&self) {
+        let shard = &self.shard;
+        shard.0.closing.set(true);
+        self.app.on_shutdown();
+        let keys = shard.0.state.borrow().keys();
+        for key in keys {
+            shard.close(key);
+        }
+        while shard.session_count() > 0 || tasks::lingering() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn last_commands(&self, commands: &mut mpsc::Receiver<Command<A>>) {
+        while self.shard.session_count() > 0 || tasks::lingering() > 0 {
+            match tokio::time::timeout(Duration::from_millis(5), commands.recv()).await {
+                Ok(Some(Command::Application(command))) => self.app.on_command(command),
+                // Everything else is for sessions that are ending; dropping it says so.
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => return,
+            }
+        }
+    }
+}
+
+/// Lets a shard answer a request.
+pub(crate) async fn send_request<A: Application>(
+    shard: &ShardHandle<A>,
+    request: Request<RequestBody>,
+    peer: Peer,
+) -> Response<ResponseBody> {
+    let (reply, answer) = oneshot::channel();
+    let forwarded = Box::new(Forwarded { request, peer, reply });
+    if shard.sender.send(Command::Request(forwarded)).await.is_err() {
+        return crate::http::unavailable();
+    }
+    answer.await.unwrap_or_else(|_| crate::http::unavailable())
+}
+
+/// The options with which the engine's own packets are sent.
+pub(crate) const PLAIN: SendOptions = SendOptions { volatile: false, compress: true };

@@ -1,0 +1,251 @@
+//! The polling transport: GETs that wait for packets and POSTs that bring them.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use sedge_protocol::engine::payload::{decode_v3_binary, decode_v3_text, decode_v4};
+use sedge_protocol::engine::session::{Input, Refused};
+use sedge_protocol::engine::{Packet, PayloadError, Version, jsonp};
+use sedge_protocol::sid::SessionId;
+use tokio::sync::oneshot;
+
+use super::body::{BodyError, RequestBody, ResponseBody};
+use super::cors::add_vary;
+use super::{Exchange, compress, unavailable};
+use crate::application::{Application, SessionKey};
+use crate::engine::Worker;
+use crate::handshake::Handshake;
+use crate::shard::Shard;
+use crate::shard::conn::PollAnswer;
+
+impl<A: Application> Worker<A> {
+    /// Opens a session; the response carries the OPEN packet and whatever the application sends at
+    /// once.
+    pub(super) async fn open_polling(
+        self: Rc<Self>,
+        exchange: Exchange,
+        handshake: Arc<Handshake>,
+    ) -> Response<ResponseBody> {
+        let sid = self.shard.new_sid();
+        let base64 = exchange.base64 || exchange.jsonp.is_some();
+        let open = self.open_frame(&sid, crate::Transport::Polling);
+        let now = self.shard.now();
+        let key = self.shard.with_state(|state, inner| {
+            state.open_polling(inner, now, sid, exchange.version, base64, open)
+        });
+        self.opened(key, handshake);
+        self.get(key, &exchange, Some(&sid)).await
+    }
+
+    pub(super) async fn polling_request(
+        self: Rc<Self>,
+        key: SessionKey,
+        exchange: Exchange,
+        body: RequestBody,
+    ) -> Response<ResponseBody> {
+        match exchange.parts.method {
+            Method::GET => self.get(key, &exchange, None).await,
+            Method::POST => self.post(key, &exchange, body).await,
+            // What the official server answers.
+            _ => self.plain(&exchange, StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    async fn get(
+        &self,
+        key: SessionKey,
+        exchange: &Exchange,
+        opened: Option<&SessionId>,
+    ) -> Response<ResponseBody> {
+        let waiting = match self.begin_get(key) {
+            Ok(waiting) => waiting,
+            Err(refused) => return self.refuse_session(exchange, refused),
+        };
+        let mut guard = AbortGuard::new(&self.shard, key, || Input::GetAborted);
+        let answer = waiting.await;
+        guard.disarm();
+        match answer {
+            Ok(answer) => self.poll_response(exchange, answer, opened),
+            // The shard ends.
+            Err(_) => unavailable(),
+        }
+    }
+
+    fn begin_get(&self, key: SessionKey) -> Result<oneshot::Receiver<PollAnswer>, Refused> {
+        let now = self.shard.now();
+        self.shard.with_state(|state, inner| {
+            let conn = state.conn(key).ok_or(Refused::Ended)?;
+            if !conn.session.is_open() {
+                // The application has closed the session; the outbox ends with CLOSE.
+                let (sender, receiver) = oneshot::channel();
+                let before = conn.outbox.bytes();
+                // The receiver is right here.
+                let _ = sender.send(conn.drain());
+                inner.metrics.outbox_bytes.sub(before as u64);
+                state.try_input(inner, now, key, Input::Get)?;
+                return Ok(receiver);
+            }
+            state.try_input(inner, now, key, Input::Get)?;
+            let receiver = state.wait(inner, key).ok_or(Refused::Ended)?;
+            state.flush(inner, now, key);
+            Ok(receiver)
+        })
+    }
+
+    fn poll_response(
+        &self,
+        exchange: &Exchange,
+        answer: PollAnswer,
+        opened: Option<&SessionId>,
+    ) -> Response<ResponseBody> {
+        let PollAnswer { payload, compressible } = answer;
+        let (mut body, content_type) = match &exchange.jsonp {
+            Some(number) => (jsonp::encode_response(number, &payload.body), jsonp::CONTENT_TYPE),
+            None => (payload.body, payload.content_type),
+        };
+        let mut encoding = None;
+        if let Some(compression) = &self.shard.0.config.local.http_compression
+            && compressible
+            && body.len() >= compression.threshold
+            && let Some(wanted) =
+                compress::negotiate(exchange.parts.headers.get(ACCEPT_ENCODING))
+            && let Some(compressed) = compress::compress(wanted, compression.level, &body)
+        {
+            body = compressed;
+            encoding = Some(wanted);
+        }
+        let mut response = Response::new(ResponseBody::full(body));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(encoding) = encoding {
+            headers.insert(CONTENT_ENCODING, encoding.header_value());
+            add_vary(headers, "Accept-Encoding");
+        }
+        self.finish(exchange, &mut response, opened);
+        response
+    }
+
+    async fn post(
+        &self,
+        key: SessionKey,
+        exchange: &Exchange,
+        body: RequestBody,
+    ) -> Response<ResponseBody> {
+        let begun = self.shard.with_state(|state, inner| {
+            state.try_input(inner, self.shard.now(), key, Input::Post)
+        });
+        if let Err(refused) = begun {
+            return self.refuse_session(exchange, refused);
+        }
+        let mut guard = AbortGuard::new(&self.shard, key, || Input::PostAborted);
+        let binary = exchange
+            .parts
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"application/octet-stream"));
+        if binary && exchange.version == Version::V4 {
+            // Dropping the guard ends the session.
+            return self.plain(exchange, StatusCode::BAD_REQUEST);
+        }
+        let config = &self.shard.0.config;
+        // Form encoding makes a JSONP body up to three times as long as its payload.
+        let limit = config.max_payload() * if exchange.jsonp.is_some() { 3 } else { 1 };
+        let bytes = match super::body::read(body, limit, config.local.body_timeout).await {
+            Ok(bytes) => bytes,
+            Err(BodyError::TooLarge) => {
+                guard.disarm();
+                self.end_post(key);
+                return self.plain(exchange, StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            Err(BodyError::TooSlow) => return self.plain(exchange, StatusCode::REQUEST_TIMEOUT),
+            Err(BodyError::Broken) => return self.plain(exchange, StatusCode::BAD_REQUEST),
+        };
+        self.shard.0.metrics.bytes_in.add(bytes.len() as u64);
+        self.take_payload(key, exchange, binary, &bytes);
+        // A client whose handlers lag behind is not asked for more; see `Shard::hold`.
+        self.shard.released(key, config.local.body_timeout).await;
+        guard.disarm();
+        self.end_post(key);
+        // Also after a malformed payload, as the official server does: the session's end tells.
+        let mut response = Response::new(ResponseBody::full("ok"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        self.finish(exchange, &mut response, None);
+        response
+    }
+
+    fn end_post(&self, key: SessionKey) {
+        let now = self.shard.now();
+        self.shard.with_state(|state, inner| state.input(inner, now, key, Input::PostEnded));
+    }
+
+    fn take_payload(&self, key: SessionKey, exchange: &Exchange, binary: bool, body: &Bytes) {
+        if binary {
+            return self.take_packets(key, decode_v3_binary(body));
+        }
+        let text = match &exchange.jsonp {
+            Some(_) => jsonp::decode_request(body).map(Cow::Owned),
+            None => std::str::from_utf8(body).ok().map(Cow::Borrowed),
+        };
+        match (text, exchange.version) {
+            (Some(text), Version::V4) => self.take_packets(key, decode_v4(&text)),
+            (Some(text), Version::V3) => self.take_packets(key, decode_v3_text(&text)),
+            (None, _) => self.malformed(key),
+        }
+    }
+
+    fn take_packets<'p>(
+        &self,
+        key: SessionKey,
+        packets: impl Iterator<Item = Result<Packet<'p>, PayloadError>>,
+    ) {
+        let now = self.shard.now();
+        for packet in packets {
+            let Ok(packet) = packet else { return self.malformed(key) };
+            let data = self
+                .shard
+                .with_state(|state, inner| state.input(inner, now, key, Input::Packet(packet)));
+            if let Some(data) = data {
+                self.deliver(key, &data);
+            }
+        }
+    }
+
+    fn malformed(&self, key: SessionKey) {
+        let now = self.shard.now();
+        self.shard.with_state(|state, inner| state.input(inner, now, key, Input::Malformed));
+    }
+}
+
+/// Reports a request whose connection broke before it was answered: hyper then drops the future.
+struct AbortGuard<'a> {
+    shard: &'a Shard,
+    key: SessionKey,
+    input: Option<fn() -> Input<'static>>,
+}
+
+impl<'a> AbortGuard<'a> {
+    fn new(shard: &'a Shard, key: SessionKey, input: fn() -> Input<'static>) -> AbortGuard<'a> {
+        AbortGuard { shard, key, input: Some(input) }
+    }
+
+    fn disarm(&mut self) {
+        self.input = None;
+    }
+}
+
+impl Drop for AbortGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(input) = self.input.take() {
+            let now = self.shard.now();
+            let key = self.key;
+            self.shard.with_state(|state, inner| {
+                state.abort_get(inner, key);
+                state.input(inner, now, key, input());
+            });
+        }
+    }
+}

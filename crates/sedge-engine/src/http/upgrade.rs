@@ -1,0 +1,258 @@
+//! WebSocket handshakes: of new sessions, and of sessions that come from polling.
+//!
+//! A handshake has two halves. The request is checked and answered with 101 here; the connection
+//! itself is handed over once the response has been written, with the [`Ticket`] that the response
+//! carries. In between the session, if there is one already, only waits for a probe.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use sedge_protocol::engine::session::{Input, Refused};
+use sedge_protocol::engine::{Open, Version};
+use sedge_protocol::sid::SessionId;
+use sedge_protocol::ws::{HandshakeError, Opcode, SUPPORTED_VERSION, negotiate, put_frame, validate};
+
+use super::Exchange;
+use super::body::ResponseBody;
+use crate::application::{Application, SessionKey, Transport};
+use crate::engine::Worker;
+use crate::frames::Dialect;
+use crate::handshake::Handshake;
+use crate::hooks::ErrorContext;
+use crate::io::Io;
+use crate::outbox::Outbox;
+use crate::shard::conn::{Polling, Probe, WebSocket};
+use crate::shard::websocket::WebSocketTask;
+use crate::tasks;
+
+/// What becomes of a connection after the 101 response. It travels as an extension of the response.
+#[derive(Clone)]
+pub(crate) struct Ticket {
+    pub(crate) shard: usize,
+    purpose: Purpose,
+}
+
+#[derive(Clone)]
+enum Purpose {
+    /// A new session.
+    Open { version: Version, base64: bool, deflate: bool, handshake: Arc<Handshake> },
+    /// A probe of this session.
+    Probe { key: SessionKey, ticket: u32 },
+    /// Nothing: the session is upgrading or upgraded already. The official server accepts the
+    /// handshake and closes the WebSocket, and clients rely on that.
+    Refuse,
+}
+
+/// Whether the head asks for a switch to WebSocket. What is wrong with it is found out later.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+}
+
+impl<A: Application> Worker<A> {
+    pub(super) fn open_websocket(
+        &self,
+        exchange: &Exchange,
+        handshake: Arc<Handshake>,
+    ) -> Response<ResponseBody> {
+        let purpose = |deflate| Purpose::Open {
+            version: exchange.version,
+            base64: exchange.base64,
+            deflate,
+            handshake,
+        };
+        self.switch_protocols(exchange, |deflate| Ok(purpose(deflate)))
+    }
+
+    pub(super) fn upgrade_session(
+        &self,
+        key: SessionKey,
+        exchange: Exchange,
+    ) -> Response<ResponseBody> {
+        let now = self.shard.now();
+        self.switch_protocols(&exchange, |deflate| {
+            self.shard.with_state(|state, inner| {
+                match state.try_input(inner, now, key, Input::Probe) {
+                    Ok(_) => {}
+                    Err(Refused::SecondUpgrade) => return Ok(Purpose::Refuse),
+                    Err(refused) => return Err(refused),
+                }
+                let ticket = state.next_websocket_id();
+                if let Some(Polling { probe, .. }) = state.conn(key).and_then(|c| c.polling()) {
+                    let outbox = Outbox::default();
+                    *probe = Some(Box::new(Probe { websocket: None, ticket, outbox, deflate }));
+                    inner.metrics.probes.add(1);
+                }
+                Ok(Purpose::Probe { key, ticket })
+            })
+        })
+    }
+
+    fn switch_protocols(
+        &self,
+        exchange: &Exchange,
+        purpose: impl FnOnce(bool) -> Result<Purpose, Refused>,
+    ) -> Response<ResponseBody> {
+        let accept = match accept(&exchange.parts) {
+            Ok(accept) => accept,
+            Err(error) => return self.refuse_handshake(exchange, error),
+        };
+        let request = &exchange.parts.headers;
+        let extension = match &self.shard.0.config.local.per_message_deflate {
+            Some(_) => text(request, &SEC_WEBSOCKET_EXTENSIONS).and_then(|o| negotiate(&o)),
+            None => None,
+        };
+        let purpose = match purpose(extension.is_some()) {
+            Ok(purpose) => purpose,
+            Err(refused) => return self.refuse_session(exchange, refused),
+        };
+        let mut response = Response::new(ResponseBody::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(extension) = extension {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
+        }
+        if let Some(protocol) = first_protocol(request) {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        let initial = matches!(purpose, Purpose::Open { .. });
+        self.header_hooks(exchange, headers, initial);
+        response.extensions_mut().insert(Ticket { shard: self.shard.index(), purpose });
+        response
+    }
+
+    fn refuse_handshake(
+        &self,
+        exchange: &Exchange,
+        error: HandshakeError,
+    ) -> Response<ResponseBody> {
+        let context = ErrorContext::TransportHandshakeError(error.to_string());
+        let mut response = self.refuse_exchange(exchange, context);
+        // RFC 6455 §4.4: say which version would do.
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(SUPPORTED_VERSION));
+        response
+    }
+
+    /// Takes over a connection whose handshake has been answered. `early` is what the client sent
+    /// right behind its request.
+    pub(crate) fn adopt(self: &Rc<Self>, ticket: Ticket, io: Io, early: Bytes) {
+        let now = self.shard.now();
+        let (key, id) = match ticket.purpose {
+            Purpose::Refuse => {
+                let mut outbox = Outbox::default();
+                outbox.push(sedge_protocol::ws::close_frame(None, ""));
+                tasks::linger(io, outbox, Some(sedge_protocol::ws::MessageReader::new(false)));
+                return;
+            }
+            Purpose::Open { version, base64, deflate, handshake } => {
+                let sid = self.shard.new_sid();
+                let open = self.open_frame(&sid, Transport::WebSocket);
+                let dialect = Dialect { version, base64, deflate };
+                let (key, id) = self.shard.with_state(|state, inner| {
+                    state.open_websocket(inner, now, io, sid, dialect, open)
+                });
+                self.opened(key, handshake);
+                (key, id)
+            }
+            Purpose::Probe { key, ticket } => {
+                let id = self.shard.with_state(|state, inner| {
+                    let id = state.next_websocket_id();
+                    let probe = state.conn(key)?.polling()?.probe.as_deref_mut()?;
+                    if probe.ticket != ticket || probe.websocket.is_some() {
+                        return None;
+                    }
+                    probe.websocket = Some(WebSocket::new(io, id, probe.deflate));
+                    inner.metrics.connections_websocket.add(1);
+                    Some(id)
+                });
+                // The session ended, or its patience did, while the handshake was answered.
+                let Some(id) = id else { return };
+                (key, id)
+            }
+        };
+        if !early.is_empty() {
+            self.feed_early(key, id, early);
+        }
+        tasks::spawn_local(WebSocketTask::new(Rc::clone(self), key, id));
+    }
+
+    fn feed_early(&self, key: SessionKey, id: u32, early: Bytes) {
+        let mut scratch = self.shard.take_scratch();
+        let mut input = Vec::from(early);
+        self.shard.0.metrics.bytes_in.add(input.len() as u64);
+        self.feed(key, id, self.shard.now(), &mut input, &mut scratch.message);
+        self.shard.return_scratch(scratch);
+    }
+
+    /// Tells the application of a new session.
+    pub(super) fn opened(&self, key: SessionKey, handshake: Arc<Handshake>) {
+        if let Some(conn) = self.shard.0.state.borrow_mut().conn(key) {
+            conn.told = true;
+        }
+        if let Some(initial) = &self.shard.0.config.local.initial_packet {
+            self.shard.send(key, [initial.message()], crate::engine::PLAIN);
+        }
+        self.app.on_open(key, handshake);
+    }
+
+    /// The OPEN packet, framed.
+    pub(super) fn open_frame(&self, sid: &SessionId, transport: Transport) -> Bytes {
+        let inner = &self.shard.0;
+        let mut packet = Vec::with_capacity(128);
+        let sid = sid.text();
+        let open = Open {
+            sid: sid.as_str(),
+            upgrades: inner.config.upgrades(transport),
+            ping_interval_ms: u64::from(inner.timing.ping_interval),
+            ping_timeout_ms: u64::from(inner.timing.ping_timeout),
+            max_payload: inner.config.max_payload() as u64,
+        };
+        open.write(&mut packet);
+        let mut frame = BytesMut::with_capacity(packet.len() + 4);
+        put_frame(&mut frame, Opcode::Text, false, &[&packet]);
+        frame.freeze()
+    }
+}
+
+/// Checks the handshake (RFC 6455 §4.2.1) and computes the accept key.
+fn accept(parts: &Parts) -> Result<HeaderValue, HandshakeError> {
+    let headers = &parts.headers;
+    let lines = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    let key = validate(
+        parts.method == Method::GET,
+        parts.version >= http::Version::HTTP_11,
+        lines(UPGRADE),
+        lines(CONNECTION),
+        headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes),
+        headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes),
+    )?;
+    HeaderValue::from_bytes(&key.accept()).map_err(|_| HandshakeError::Key)
+}
+
+/// All lines of one header as one list.
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let mut list = lines.next()?.to_owned();
+    for line in lines {
+        list.push(',');
+        list.push_str(line);
+    }
+    Some(list)
+}
+
+/// The first subprotocol offered: without an answer a browser that offered any gives up.
+fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offered = text(headers, &SEC_WEBSOCKET_PROTOCOL)?;
+    HeaderValue::from_str(offered.split(',').next()?.trim()).ok().filter(|v| !v.is_empty())
+}

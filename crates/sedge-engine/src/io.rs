@@ -1,0 +1,104 @@
+//! The byte stream under a WebSocket.
+
+use std::io;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A stream that is not plain TCP: TLS, or one that lives on another runtime.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection's stream. Plain TCP is not boxed: it is the common case and shared by thousands.
+pub(crate) enum Io {
+    Tcp(TcpStream),
+    Other(Box<dyn Stream>),
+}
+
+impl Io {
+    fn pin(&mut self) -> Pin<&mut (dyn Stream + '_)> {
+        match self {
+            Io::Tcp(stream) => Pin::new(stream),
+            Io::Other(stream) => Pin::new(&mut **stream),
+        }
+    }
+
+    /// Prepares the stream for a move to the thread of another runtime. The stream must be given to
+    /// [`Detached::attach`] there.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        match self {
+            Io::Tcp(stream) => stream.into_std().map(Detached::Tcp),
+            Io::Other(stream) => Ok(Detached::Other(stream)),
+        }
+    }
+}
+
+/// A stream between two runtimes.
+pub(crate) enum Detached {
+    /// Registered with no runtime.
+    Tcp(std::net::TcpStream),
+    /// Stays registered with the runtime it was made on, which must go on running.
+    Other(Box<dyn Stream>),
+}
+
+impl Detached {
+    /// Registers the stream with the runtime of this thread.
+    pub(crate) fn attach(self) -> io::Result<Io> {
+        match self {
+            Detached::Tcp(stream) => TcpStream::from_std(stream).map(Io::Tcp),
+            Detached::Other(stream) => Ok(Io::Other(stream)),
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Io::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Other(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.pin().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Io::Tcp(stream) => stream.is_write_vectored(),
+            Io::Other(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pin().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pin().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,122 @@
+//! The engine's limits and defaults, each with its reason. What is an option starts from a
+//! `DEFAULT_` value here; everything else always holds.
+
+use std::time::Duration;
+
+// Engine.IO. The values are the official server's unless a reason says otherwise.
+
+/// Between a pong and the next ping.
+pub(crate) const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// For the answer to a ping.
+pub(crate) const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// From the opening of a probing WebSocket to the end of the upgrade.
+pub(crate) const DEFAULT_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of one message or one polling body.
+pub(crate) const DEFAULT_MAX_PAYLOAD: usize = 1_000_000;
+
+/// With less, the client's probe (`2probe`) would be too large and no upgrade could succeed.
+pub(crate) const MAX_PAYLOAD_MIN: usize = "2probe".len();
+
+/// Keeps every length computed from a payload (base64 takes 4/3 of it, escapes in JSON up to six
+/// times as much) inside 64 bits, and the message itself within what one client may cost.
+pub(crate) const MAX_PAYLOAD_MAX: usize = 1 << 30;
+
+/// Before an upgrade request that nobody handles is cut off.
+pub(crate) const DEFAULT_DESTROY_UPGRADE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes from which on a message or a poll response is worth compressing.
+pub(crate) const DEFAULT_COMPRESSION_THRESHOLD: usize = 1024;
+
+/// zlib's own default, and that of Node.
+pub(crate) const DEFAULT_COMPRESSION_LEVEL: u32 = 6;
+
+/// zlib's strongest level.
+pub(crate) const COMPRESSION_LEVEL_MAX: u32 = 9;
+
+/// A JavaScript timer with a longer delay fires at once, and the client sets one to the sum of
+/// ping interval and ping timeout: it would close the connection immediately.
+pub(crate) const JAVASCRIPT_TIMER_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// Timers count whole milliseconds; a shorter wait would never have begun.
+pub(crate) const TIMER_MIN: Duration = Duration::from_millis(1);
+
+/// The session state machine counts milliseconds in 32 bits.
+pub(crate) const TIMER_MAX: Duration = Duration::from_millis(u32::MAX as u64);
+
+// Shards and clusters.
+
+/// A session id names its shard in one byte.
+pub(crate) const SHARDS_MAX: usize = 1 << 8;
+
+/// Bytes of the secret a process makes up if it is given none.
+pub(crate) const RANDOM_SECRET_BYTES: usize = 32;
+
+/// The key made from the secret has 128 bits: a shorter secret cannot fill it.
+pub(crate) const SECRET_BYTES_MIN: usize = 16;
+
+/// Commands that may wait for one shard. At some hundred bytes each a full queue holds a few
+/// megabytes; a shard that is this far behind will not catch up by queueing more.
+pub(crate) const DEFAULT_COMMAND_QUEUE_MAX: usize = 65_536;
+
+/// Sessions of one shard: about 1.5 GB of idle ones, more than one thread can serve heartbeats to
+/// without delay.
+pub(crate) const DEFAULT_SESSIONS_MAX: usize = 1 << 20;
+
+/// TCP connections of one shard: each session can use two or three at a time while it polls and
+/// upgrades, but not all of them do so at once.
+pub(crate) const DEFAULT_CONNECTIONS_MAX: usize = 1 << 21;
+
+// HTTP.
+
+/// For a request head to arrive in full, counted from the accept or the previous response, so it
+/// also ends idle kept-alive connections. Half-open heads must not hold connections for long;
+/// a mobile client needs a few seconds at worst.
+pub(crate) const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For a request body to arrive in full: a megabyte at 300 kbit/s.
+pub(crate) const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a request head: Node's limit, 16 KiB.
+pub(crate) const DEFAULT_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// hyper refuses to work with a smaller read buffer.
+pub(crate) const HEAD_BYTES_MIN: usize = 8 * 1024;
+
+/// A connection may make the server keep this much before it has said who it is.
+pub(crate) const HEAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Header lines of a request: hyper's own default. Browsers behind several proxies send about 40.
+pub(crate) const DEFAULT_HEADERS_MAX: usize = 100;
+
+/// A browser's WebSocket handshake has about 15 header lines.
+pub(crate) const HEADERS_MIN: usize = 16;
+
+/// Bytes that may wait for one slow client before it is disconnected: 16 messages of the default
+/// largest size. A healthy client never has more than a few kilobytes waiting.
+pub(crate) const DEFAULT_OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of one client file: the largest one, a map, has a third of a megabyte.
+pub(crate) const CLIENT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+// The relations that the validation of a configuration checks must hold for the defaults.
+const _: () = assert!(DEFAULT_MAX_PAYLOAD >= MAX_PAYLOAD_MIN);
+const _: () = assert!(DEFAULT_MAX_PAYLOAD <= MAX_PAYLOAD_MAX);
+const _: () = assert!(DEFAULT_OUTBOX_BYTES_MAX >= DEFAULT_MAX_PAYLOAD);
+const _: () = assert!(DEFAULT_HEAD_BYTES_MAX >= HEAD_BYTES_MIN);
+const _: () = assert!(DEFAULT_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
+const _: () = assert!(DEFAULT_HEADERS_MAX >= HEADERS_MIN);
+const _: () = assert!(DEFAULT_COMPRESSION_LEVEL <= COMPRESSION_LEVEL_MAX);
+const _: () = assert!(RANDOM_SECRET_BYTES >= SECRET_BYTES_MIN);
+const _: () = assert!(DEFAULT_CONNECTIONS_MAX >= DEFAULT_SESSIONS_MAX);
+const _: () = assert!(
+    DEFAULT_PING_INTERVAL.as_millis() + DEFAULT_PING_TIMEOUT.as_millis()
+        <= JAVASCRIPT_TIMER_MAX.as_millis()
+);
+// An upgrade must be able to fail and be tried again before the heartbeat gives up.
+const _: () = assert!(
+    DEFAULT_UPGRADE_TIMEOUT.as_millis()
+        < DEFAULT_PING_INTERVAL.as_millis() + DEFAULT_PING_TIMEOUT.as_millis()
+);

@@ -1,0 +1,123 @@
+//! Counters of one shard. Only the shard's thread writes them, so a plain load and store will do;
+//! anybody may read them at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::application::{CloseReason, Transport};
+use crate::http::error::ErrorCode;
+
+/// A number that one thread changes and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.store(self.get().wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct ShardMetrics {
+            $(pub(crate) $name: Counter,)*
+            pub(crate) closed: [Counter; CloseReason::ALL.len()],
+            pub(crate) refused: [Counter; ErrorCode::ALL.len()],
+        }
+
+        /// What one shard has counted. Gauges are named for what there is now, counters (since the
+        /// start) for what has happened.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Metrics {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Counter: sessions ended, by reason, in the order of [`CloseReason::ALL`].
+            pub closed: [u64; CloseReason::ALL.len()],
+            /// Counter: requests refused with an Engine.IO error, in the order of its codes.
+            pub refused: [u64; ErrorCode::ALL.len()],
+        }
+
+        impl ShardMetrics {
+            pub(crate) fn snapshot(&self) -> Metrics {
+                Metrics {
+                    $($name: self.$name.get(),)*
+                    closed: self.closed.each_ref().map(Counter::get),
+                    refused: self.refused.each_ref().map(Counter::get),
+                }
+            }
+        }
+
+        impl Metrics {
+            /// Adds another shard's figures.
+            pub fn merge(&mut self, other: &Metrics) {
+                $(self.$name += other.$name;)*
+                for (own, theirs) in self.closed.iter_mut().zip(other.closed) {
+                    *own += theirs;
+                }
+                for (own, theirs) in self.refused.iter_mut().zip(other.refused) {
+                    *own += theirs;
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Gauge: open sessions on HTTP long-polling.
+    sessions_polling,
+    /// Gauge: open sessions on a WebSocket.
+    sessions_websocket,
+    /// Gauge: HTTP connections of the native listeners, WebSockets not included.
+    connections_http,
+    /// Gauge: WebSocket connections, those that are being tested for an upgrade included.
+    connections_websocket,
+    /// Gauge: WebSockets being tested for an upgrade.
+    probes,
+    /// Gauge: polling GETs that wait.
+    polls_waiting,
+    /// Gauge: bytes that stand in outboxes.
+    outbox_bytes,
+    /// Counter: sessions opened.
+    opened,
+    /// Counter: upgrades that succeeded.
+    upgrades,
+    /// Counter: upgrades that failed: a wrong packet, a broken connection, a timeout.
+    upgrades_failed,
+    /// Counter: MESSAGE packets received.
+    messages_in,
+    /// Counter: MESSAGE packets queued to be sent.
+    messages_out,
+    /// Counter: volatile messages dropped because the transport was not writable.
+    messages_dropped,
+    /// Counter: bytes received on WebSockets and in POST bodies.
+    bytes_in,
+    /// Counter: bytes sent on WebSockets and in poll responses, before TLS and HTTP compression.
+    bytes_out,
+}
+
+impl ShardMetrics {
+    pub(crate) fn sessions(&self, transport: Transport) -> &Counter {
+        match transport {
+            Transport::Polling => &self.sessions_polling,
+            Transport::WebSocket => &self.sessions_websocket,
+        }
+    }
+
+    pub(crate) fn count_closed(&self, reason: CloseReason) {
+        self.closed[reason as usize].add(1);
+    }
+}
+
+impl Metrics {
+    /// Open sessions on any transport.
+    pub fn sessions(&self) -> u64 {
+        self.sessions_polling + self.sessions_websocket
+    }
+}

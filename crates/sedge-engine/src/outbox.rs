@@ -1,0 +1,192 @@
+//! What a session still has to send: complete WebSocket frames, in order, with a byte count.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+/// A queue of frames. Empty it owns no memory, and with one frame none of its own.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    queue: Queue,
+    bytes: usize,
+    /// Whether a poll response made of this may be compressed.
+    compressible: bool,
+}
+
+#[derive(Default)]
+enum Queue {
+    #[default]
+    Empty,
+    One(Bytes),
+    Many(Box<VecDeque<Bytes>>),
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.queue, Queue::Empty)
+    }
+
+    /// The bytes queued.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The number of frames queued.
+    pub(crate) fn len(&self) -> usize {
+        match &self.queue {
+            Queue::Empty => 0,
+            Queue::One(_) => 1,
+            Queue::Many(frames) => frames.len(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.queue = match std::mem::take(&mut self.queue) {
+            Queue::Empty => Queue::One(frame),
+            Queue::One(first) => {
+                let mut frames = VecDeque::with_capacity(4);
+                frames.extend([first, frame]);
+                Queue::Many(Box::new(frames))
+            }
+            Queue::Many(mut frames) => {
+                frames.push_back(frame);
+                Queue::Many(frames)
+            }
+        };
+    }
+
+    pub(crate) fn mark_compressible(&mut self) {
+        self.compressible = true;
+    }
+
+    /// Whether something compressible has been queued since the last call.
+    pub(crate) fn take_compressible(&mut self) -> bool {
+        std::mem::take(&mut self.compressible)
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let (frame, rest) = match std::mem::take(&mut self.queue) {
+            Queue::Empty => return None,
+            Queue::One(frame) => (frame, Queue::Empty),
+            Queue::Many(mut frames) => {
+                let frame = frames.pop_front()?;
+                (frame, if frames.is_empty() { Queue::Empty } else { Queue::Many(frames) })
+            }
+        };
+        self.queue = rest;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    pub(crate) fn front(&self) -> Option<&Bytes> {
+        self.iter().next()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        let (one, many) = match &self.queue {
+            Queue::Empty => (None, None),
+            Queue::One(frame) => (Some(frame), None),
+            Queue::Many(frames) => (None, Some(frames.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Bytes> {
+        let (one, many) = match &mut self.queue {
+            Queue::Empty => (None, None),
+            Queue::One(frame) => (Some(frame), None),
+            Queue::Many(frames) => (None, Some(frames.iter_mut())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Takes off what has been written; the front may be cut within a frame.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        while written > 0 {
+            let Some(front) = self.iter_mut().next() else { return };
+            if front.len() > written {
+                front.advance(written);
+                self.bytes -= written;
+                return;
+            }
+            written -= front.len();
+            self.pop();
+        }
+    }
+
+    /// Copies small frames into memory of their own. A frame is a slice of a shared chunk, and a
+    /// client that does not read would pin the whole chunk.
+    pub(crate) fn detach(&mut self) {
+        const SMALL: usize = 4 * 1024;
+        for frame in self.iter_mut().filter(|frame| frame.len() <= SMALL) {
+            *frame = Bytes::copy_from_slice(frame);
+        }
+    }
+
+    /// Replaces the last whole frame that begins with this byte, if there is one.
+    pub(crate) fn replace_last(&mut self, first_byte: u8, frame: &Bytes) -> bool {
+        let Queue::Many(frames) = &mut self.queue else { return false };
+        // The front may be partly written.
+        let mut whole = frames.iter_mut().skip(1);
+        let Some(found) = whole.rfind(|f| f.first() == Some(&first_byte)) else { return false };
+        let old = std::mem::replace(found, frame.clone());
+        self.bytes = self.bytes - old.len() + frame.len();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(frames: &[&'static str]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for frame in frames {
+            outbox.push(Bytes::from_static(frame.as_bytes()));
+        }
+        outbox
+    }
+
+    #[test]
+    fn keeps_order_and_counts_bytes() {
+        for count in 0..5 {
+            let frames = &["a", "bb", "ccc", "dddd"][..count.min(4)];
+            let mut outbox = outbox(frames);
+            assert_eq!(outbox.len(), frames.len());
+            assert_eq!(outbox.bytes(), frames.concat().len());
+            let mut popped = Vec::new();
+            while let Some(frame) = outbox.pop() {
+                popped.push(frame);
+            }
+            assert_eq!(popped, frames);
+            assert!(outbox.is_empty());
+            assert_eq!(outbox.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn advance_cuts_within_a_frame() {
+        let mut outbox = outbox(&["aaa", "bbb", "ccc"]);
+        outbox.advance(4);
+        assert_eq!(outbox.bytes(), 5);
+        assert_eq!(outbox.iter().cloned().collect::<Vec<_>>(), ["bb", "ccc"]);
+        outbox.advance(5);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn pong_replaces_the_queued_pong_but_never_a_frame_under_way() {
+        let mut outbox = outbox(&["Pong1", "x"]);
+        assert!(!outbox.replace_last(b'P', &Bytes::from_static(b"P2")));
+        outbox.push(Bytes::from_static(b"P2"));
+        assert!(outbox.replace_last(b'P', &Bytes::from_static(b"Pong3")));
+        assert_eq!(outbox.iter().cloned().collect::<Vec<_>>(), ["Pong1", "x", "Pong3"]);
+        assert_eq!(outbox.bytes(), 11);
+    }
+
+    #[test]
+    fn is_small() {
+        assert!(size_of::<Outbox>() <= 48, "{}", size_of::<Outbox>());
+    }
+}

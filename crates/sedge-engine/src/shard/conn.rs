@@ -1,0 +1,252 @@
+//! One session on its shard: the protocol's state, what it has to send, and what carries it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use sedge_protocol::engine::session::{Session, Time};
+use sedge_protocol::engine::{Payload, PayloadEncoder, Version, WirePacket};
+use sedge_protocol::sid::SessionId;
+use sedge_protocol::ws::{CloseCode, MessageReader, Opcode, split};
+use tokio::io::AsyncWrite;
+use tokio::sync::oneshot;
+
+use crate::application::Transport;
+use crate::frames::Dialect;
+use crate::io::Io;
+use crate::outbox::Outbox;
+
+/// A session and everything that belongs to it.
+pub(crate) struct Conn {
+    pub(crate) session: Session,
+    pub(crate) outbox: Outbox,
+    pub(crate) carrier: Carrier,
+    /// When the earliest entry in the timer wheel fires; other entries are stale.
+    pub(crate) wheel_due: u32,
+    pub(crate) sid: SessionId,
+    pub(crate) dialect: Dialect,
+    /// Stands in the shard's list of sessions to flush.
+    pub(crate) dirty: bool,
+    /// The application has opened it and has to be told when it ends.
+    pub(crate) told: bool,
+    /// Reasons not to read from the client at present; see [`Shard::hold`](super::Shard::hold).
+    pub(crate) holds: u16,
+}
+
+/// What carries the session.
+pub(crate) enum Carrier {
+    Polling(Polling),
+    WebSocket(WebSocket),
+}
+
+/// The polling transport.
+#[derive(Default)]
+pub(crate) struct Polling {
+    /// Where the answer of the waiting GET goes.
+    pub(crate) get: Option<oneshot::Sender<PollAnswer>>,
+    /// Another WebSocket that wants to take over.
+    pub(crate) probe: Option<Box<Probe>>,
+}
+
+/// A WebSocket that is being tested, or for which the handshake is being answered.
+pub(crate) struct Probe {
+    /// `None` until the connection has been handed over after the 101 response.
+    pub(crate) websocket: Option<WebSocket>,
+    pub(crate) ticket: u32,
+    pub(crate) outbox: Outbox,
+    pub(crate) deflate: bool,
+}
+
+/// The answer to a polling GET.
+pub(crate) struct PollAnswer {
+    pub(crate) payload: Payload,
+    pub(crate) compressible: bool,
+}
+
+/// An open WebSocket connection.
+pub(crate) struct WebSocket {
+    pub(crate) io: Io,
+    /// Of the task that reads; it also takes over writing when the connection blocks.
+    pub(crate) waker: Option<Waker>,
+    pub(crate) reader: MessageReader,
+    /// Tells this WebSocket from earlier ones of the same session.
+    pub(crate) id: u32,
+    /// The last write did not finish; the task goes on when the connection is writable.
+    pub(crate) blocked: bool,
+    pub(crate) farewell: Farewell,
+}
+
+/// How a WebSocket is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// With a close frame without a code, as the official server does.
+    Plain,
+    /// The same, in answer to the client's: nothing more is to come from it.
+    Answer,
+    /// With this code.
+    Code(CloseCode),
+    /// Not at all: the peer is gone.
+    Gone,
+}
+
+/// Frames up to this many bytes in all are gathered into one buffer: for little ones, copying is
+/// cheaper than the kernel's handling of a vector.
+const GATHER_MAX: usize = 4096;
+
+/// Slices given to one vectored write.
+const VECTOR_MAX: usize = 64;
+
+impl WebSocket {
+    pub(crate) fn new(io: Io, id: u32, deflate: bool) -> WebSocket {
+        WebSocket {
+            io,
+            waker: None,
+            reader: MessageReader::new(deflate),
+            id,
+            blocked: false,
+            farewell: Farewell::Plain,
+        }
+    }
+
+    /// Writes what the connection takes. Returns the bytes written; what is left is written by the
+    /// connection's task, which is woken when there is room.
+    pub(crate) fn write(&mut self, outbox: &mut Outbox, gather: &mut Vec<u8>) -> io::Result<usize> {
+        // Before its first turn the task has left no waker; it writes when it gets there.
+        let Some(waker) = &self.waker else {
+            self.blocked = true;
+            return Ok(0);
+        };
+        let mut cx = Context::from_waker(waker);
+        let mut total = 0;
+        while !outbox.is_empty() {
+            match write_once(Pin::new(&mut self.io), &mut cx, outbox, gather) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    outbox.advance(written);
+                    total += written;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    self.blocked = true;
+                    outbox.detach();
+                    return Ok(total);
+                }
+            }
+        }
+        self.blocked = false;
+        if let Io::Other(stream) = &mut self.io
+            && Pin::new(stream).poll_flush(&mut cx)?.is_pending()
+        {
+            self.blocked = true;
+        }
+        Ok(total)
+    }
+}
+
+fn write_once(
+    io: Pin<&mut Io>,
+    cx: &mut Context<'_>,
+    outbox: &Outbox,
+    gather: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    let Some(front) = outbox.front() else { return Poll::Ready(Ok(0)) };
+    if front.len() == outbox.bytes() {
+        return io.poll_write(cx, front);
+    }
+    if outbox.bytes() <= GATHER_MAX {
+        gather.clear();
+        for frame in outbox.iter() {
+            gather.extend_from_slice(frame);
+        }
+        return io.poll_write(cx, gather);
+    }
+    let mut slices = [IoSlice::new(&[]); VECTOR_MAX];
+    let mut used = 0;
+    for (slice, frame) in slices.iter_mut().zip(outbox.iter()) {
+        *slice = IoSlice::new(frame);
+        used += 1;
+    }
+    io.poll_write_vectored(cx, &slices[..used])
+}
+
+impl Conn {
+    pub(crate) fn new(session: Session, carrier: Carrier, sid: SessionId, dialect: Dialect) -> Conn {
+        Conn {
+            session,
+            outbox: Outbox::default(),
+            carrier,
+            wheel_due: 0,
+            sid,
+            dialect,
+            dirty: false,
+            told: false,
+            holds: 0,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.carrier {
+            Carrier::Polling(_) => Transport::Polling,
+            Carrier::WebSocket(_) => Transport::WebSocket,
+        }
+    }
+
+    /// Whether a message given now would leave at once.
+    pub(crate) fn writable(&self) -> bool {
+        match &self.carrier {
+            Carrier::Polling(_) => self.session.get_waits() && self.outbox.is_empty(),
+            Carrier::WebSocket(websocket) => {
+                !websocket.blocked || (websocket.waker.is_none() && self.outbox.is_empty())
+            }
+        }
+    }
+
+    /// The WebSocket with this number, and whether it carries the session.
+    pub(crate) fn websocket(&mut self, id: u32) -> Option<(&mut WebSocket, &mut Outbox, bool)> {
+        match &mut self.carrier {
+            Carrier::WebSocket(websocket) if websocket.id == id => {
+                Some((websocket, &mut self.outbox, true))
+            }
+            Carrier::Polling(Polling { probe: Some(probe), .. }) => {
+                let Probe { websocket, outbox, .. } = &mut **probe;
+                websocket.as_mut().filter(|ws| ws.id == id).map(|ws| (ws, outbox, false))
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn polling(&mut self) -> Option<&mut Polling> {
+        match &mut self.carrier {
+            Carrier::Polling(polling) => Some(polling),
+            Carrier::WebSocket(_) => None,
+        }
+    }
+
+    /// Takes everything out of the outbox as one polling body.
+    pub(crate) fn drain(&mut self) -> PollAnswer {
+        let mut encoder = PayloadEncoder::new(self.dialect.version, !self.dialect.base64);
+        while let Some(frame) = self.outbox.pop() {
+            push_frame(&mut encoder, &frame);
+        }
+        PollAnswer { payload: encoder.finish(), compressible: self.outbox.take_compressible() }
+    }
+
+    /// A polling body with one packet that never stood in the outbox.
+    pub(crate) fn single(version: Version, packet: &str) -> PollAnswer {
+        let mut encoder = PayloadEncoder::new(version, false);
+        encoder.push(WirePacket::text(packet));
+        PollAnswer { payload: encoder.finish(), compressible: false }
+    }
+
+    /// When the session wants to be woken.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.session.deadline()
+    }
+}
+
+fn push_frame(encoder: &mut PayloadEncoder, frame: &Bytes) {
+    if let Some((opcode, _, data)) = split(frame) {
+        encoder.push(WirePacket { binary: opcode == Opcode::Binary, data });
+    }
+}

@@ -1,0 +1,136 @@
+//! The task that does, once per turn of the loop, what the turn has left to do.
+//!
+//! Tasks that read messages only queue what they answer. The first of them to do so wakes this task,
+//! which therefore stands behind every task that was ready then: by the time it runs, all of them have
+//! read, and each connection's frames leave in one write.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sedge_protocol::engine::session::Time;
+use tokio::time::Sleep;
+
+use super::Shard;
+use crate::application::{Application, CloseReason, SessionKey};
+use crate::engine::Worker;
+
+/// Sleeping time when there is no timer at all.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// Runs as long as the shard.
+pub(crate) struct Driver<A: Application> {
+    worker: Rc<Worker<A>>,
+    sleep: Pin<Box<Sleep>>,
+    sessions_due: Vec<(u32, SessionKey)>,
+    timers_due: Vec<(u32, u64)>,
+    dirty: Vec<SessionKey>,
+    ended: Vec<(SessionKey, CloseReason)>,
+}
+
+impl<A: Application> Driver<A> {
+    pub(crate) fn new(worker: Rc<Worker<A>>) -> Driver<A> {
+        Driver {
+            worker,
+            sleep: Box::pin(tokio::time::sleep(FAR)),
+            sessions_due: Vec::new(),
+            timers_due: Vec::new(),
+            dirty: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    fn fire_timers(&mut self, now: Time) {
+        let shard = &self.worker.shard;
+        {
+            let mut state = shard.0.state.borrow_mut();
+            state.earlier_timer = false;
+            state.wheel.advance(now, &mut self.sessions_due);
+            state.timers.advance(now, &mut self.timers_due);
+            for (due, key) in self.sessions_due.drain(..) {
+                state.fire(&shard.0, now, key, due);
+            }
+        }
+        for (_, timer) in self.timers_due.drain(..) {
+            self.worker.app.on_timer(timer);
+        }
+    }
+
+    /// Reports ended sessions and writes what is queued until there is nothing left; the
+    /// application may queue more while it is told. A round has an end: what a client queues for
+    /// itself by reading is read in other tasks.
+    fn flush(&mut self, now: Time) {
+        let shard = &self.worker.shard;
+        loop {
+            {
+                let mut state = shard.0.state.borrow_mut();
+                std::mem::swap(&mut state.ended, &mut self.ended);
+                std::mem::swap(&mut state.dirty, &mut self.dirty);
+            }
+            if self.ended.is_empty() && self.dirty.is_empty() {
+                return;
+            }
+            for (key, reason) in self.ended.drain(..) {
+                self.worker.app.on_close(key, reason);
+            }
+            let mut state = shard.0.state.borrow_mut();
+            for key in self.dirty.drain(..) {
+                state.flush(&shard.0, now, key);
+            }
+        }
+    }
+
+    /// Sets the alarm for the next timer. Returns false if it is already due.
+    fn arm(&mut self, shard: &Shard, cx: &mut Context<'_>) -> bool {
+        let next = {
+            let mut state = shard.0.state.borrow_mut();
+            let next = state.wheel.next().into_iter().chain(state.timers.next()).min();
+            state.driver_looks = next;
+            next
+        };
+        let at = next.map_or_else(|| shard.instant(shard.now()) + FAR, |time| shard.instant(time));
+        if self.sleep.deadline().into_std() != at {
+            self.sleep.as_mut().reset(at.into());
+        }
+        self.sleep.as_mut().poll(cx).is_pending()
+    }
+}
+
+impl<A: Application> Future for Driver<A> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let shard = this.worker.shard.clone();
+        {
+            let mut waker = shard.0.driver_waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        loop {
+            let now = shard.now();
+            let looks = shard.0.state.borrow().driver_looks;
+            let asked = shard.0.state.borrow().earlier_timer;
+            let due = looks.is_some_and(|at| at <= now);
+            if due || asked {
+                this.fire_timers(now);
+            }
+            this.flush(now);
+            if !(due || asked || looks.is_none()) {
+                // The alarm stands as it was.
+                if this.sleep.as_mut().poll(cx).is_ready() {
+                    continue;
+                }
+                break;
+            }
+            if this.arm(&shard, cx) {
+                break;
+            }
+        }
+        shard.driver_rests();
+        Poll::Pending
+    }
+}

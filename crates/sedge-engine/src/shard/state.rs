@@ -1,0 +1,620 @@
+//! The sessions of one shard and the rules for changing them.
+//!
+//! Everything that happens to a session goes through [`State::input`], which runs the protocol's state
+//! machine and carries out what it decides.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use sedge_protocol::engine::session::{Input, Output, Reason, Refused, Session, Time};
+use sedge_protocol::engine::{Data, Version};
+use sedge_protocol::sid::SessionId;
+use sedge_protocol::ws::close_frame;
+use tokio::sync::oneshot;
+
+use super::ShardInner;
+use super::conn::{Carrier, Conn, Farewell, PollAnswer, Polling, Probe, WebSocket};
+use crate::application::{CloseReason, Message, SendOptions, Sent, SessionKey};
+use crate::config::Config;
+use crate::frames::{CLOSE, Dialect, Framer, PING, PONG, PROBE_ANSWER, SharedMessage};
+use crate::io::Io;
+use crate::outbox::Outbox;
+use crate::tasks;
+use crate::wheel::Wheel;
+
+/// All sessions of a shard.
+pub(crate) struct State {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// The ids are random and carry a MAC that was checked before, so a peer cannot choose them to
+    /// collide and a fast hash without a random seed is enough.
+    by_sid: HashMap<SessionId, u32, FixedState>,
+    /// Sessions with something new in their outbox.
+    pub(super) dirty: Vec<SessionKey>,
+    /// Sessions whose end the application has yet to be told.
+    pub(super) ended: Vec<(SessionKey, CloseReason)>,
+    pub(super) wheel: Wheel<SessionKey>,
+    pub(super) timers: Wheel<u64>,
+    /// A timer was set that fires before the driver would look.
+    pub(super) earlier_timer: bool,
+    /// When the driver looks at the wheels next.
+    pub(super) driver_looks: Option<Time>,
+    framer: Framer,
+    gather: Vec<u8>,
+    next_websocket: u32,
+}
+
+struct Slot {
+    generation: u32,
+    conn: Option<Box<Conn>>,
+}
+
+impl State {
+    pub(crate) fn new(config: &Config) -> State {
+        State {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_sid: HashMap::default(),
+            dirty: Vec::new(),
+            ended: Vec::new(),
+            wheel: Wheel::new(Time(0)),
+            timers: Wheel::new(Time(0)),
+            earlier_timer: false,
+            driver_looks: None,
+            framer: Framer::new(
+                config.local.per_message_deflate.as_ref().map(|d| (d.threshold, d.level)),
+            ),
+            gather: Vec::new(),
+            next_websocket: 0,
+        }
+    }
+
+    /// The number of sessions, those that are closing included.
+    pub(crate) fn len(&self) -> usize {
+        self.by_sid.len()
+    }
+
+    pub(crate) fn conn(&mut self, key: SessionKey) -> Option<&mut Conn> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.generation != key.generation {
+            return None;
+        }
+        slot.conn.as_deref_mut()
+    }
+
+    pub(crate) fn find(&self, sid: &SessionId) -> Option<SessionKey> {
+        let slot = *self.by_sid.get(sid)?;
+        let generation = self.slots.get(slot as usize)?.generation;
+        Some(SessionKey { slot, generation })
+    }
+
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        self.by_sid
+            .values()
+            .filter_map(|&slot| {
+                let generation = self.slots.get(slot as usize)?.generation;
+                Some(SessionKey { slot, generation })
+            })
+            .collect()
+    }
+
+    pub(super) fn wants_driver(&self) -> bool {
+        !self.dirty.is_empty() || !self.ended.is_empty() || self.earlier_timer
+    }
+
+    /// Adds a session and queues its OPEN packet.
+    pub(crate) fn open(&mut self, inner: &ShardInner, conn: Conn, open: Bytes) -> SessionKey {
+        inner.metrics.opened.add(1);
+        inner.metrics.sessions(conn.transport()).add(1);
+        let sid = conn.sid;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, conn: None });
+            (self.slots.len() - 1) as u32
+        });
+        self.by_sid.insert(sid, slot);
+        let entry = &mut self.slots[slot as usize];
+        entry.conn = Some(Box::new(conn));
+        let key = SessionKey { slot, generation: entry.generation };
+        self.queue(inner, key, open);
+        self.schedule(key);
+        key
+    }
+
+    /// Runs the state machine and carries out its decisions. Returns the data of a message.
+    pub(crate) fn try_input<'a>(
+        &mut self,
+        inner: &ShardInner,
+        now: Time,
+        key: SessionKey,
+        input: Input<'a>,
+    ) -> Result<Option<Data<'a>>, Refused> {
+        let Some(conn) = self.conn(key) else { return Err(Refused::Ended) };
+        let result = conn.session.handle(now, &inner.timing, input);
+        while let Some(output) = self.conn(key).and_then(|conn| conn.session.poll()) {
+            self.carry_out(inner, key, output);
+        }
+        self.schedule(key);
+        result
+    }
+
+    /// As [`State::try_input`], for inputs that cannot be refused.
+    pub(crate) fn input<'a>(
+        &mut self,
+        inner: &ShardInner,
+        now: Time,
+        key: SessionKey,
+        input: Input<'a>,
+    ) -> Option<Data<'a>> {
+        self.try_input(inner, now, key, input).ok().flatten()
+    }
+
+    fn carry_out(&mut self, inner: &ShardInner, key: SessionKey, output: Output) {
+        match output {
+            Output::SendPing => self.queue(inner, key, Bytes::from_static(PING)),
+            Output::SendPong => self.queue(inner, key, Bytes::from_static(PONG)),
+            Output::SendClose => self.queue(inner, key, Bytes::from_static(CLOSE)),
+            Output::AnswerGetNoop => self.answer_get(inner, key, |conn| {
+                Conn::single(conn.dialect.version, "6")
+            }),
+            Output::AnswerGetClose => self.answer_get(inner, key, |conn| {
+                conn.outbox.push(Bytes::from_static(CLOSE));
+                conn.drain()
+            }),
+            Output::AnswerProbe => self.answer_probe(inner, key),
+            Output::EndProbe => self.end_probe(inner, key),
+            Output::Upgraded => self.upgraded(inner, key),
+            Output::Ended(reason) => self.report(inner, key, reason.into()),
+            Output::Release => self.release(inner, key),
+        }
+    }
+
+    /// Queues one frame, without asking whether the session may still send.
+    pub(super) fn queue(&mut self, inner: &ShardInner, key: SessionKey, frame: Bytes) {
+        let Some(conn) = self.conn(key) else { return };
+        inner.metrics.outbox_bytes.add(frame.len() as u64);
+        conn.outbox.push(frame);
+        let was_dirty = std::mem::replace(&mut conn.dirty, true);
+        let too_much = conn.outbox.bytes() > inner.config.local.outbox_bytes_max;
+        if !was_dirty {
+            self.dirty.push(key);
+        }
+        if too_much {
+            self.overflow(inner, key);
+        }
+    }
+
+    pub(super) fn send<'a>(
+        &mut self,
+        inner: &ShardInner,
+        key: SessionKey,
+        messages: impl IntoIterator<Item = Message<'a>>,
+        options: SendOptions,
+    ) -> Sent {
+        let Some(conn) = self.conn(key) else { return Sent::Closed };
+        if let Some(outcome) = not_now(inner, conn, options) {
+            return outcome;
+        }
+        let dialect = conn.dialect;
+        let blocked = matches!(&conn.carrier, Carrier::WebSocket(ws) if ws.blocked);
+        let mut outcome = Sent::Queued;
+        for message in messages {
+            let mut frame = self.framer.message(dialect, message, options.compress);
+            if blocked && frame.len() < 4096 {
+                frame = Bytes::copy_from_slice(&frame);
+            }
+            outcome = self.queue_message(inner, key, frame, options);
+        }
+        outcome
+    }
+
+    pub(super) fn send_shared(
+        &mut self,
+        inner: &ShardInner,
+        key: SessionKey,
+        message: &SharedMessage,
+        options: SendOptions,
+    ) -> Sent {
+        let Some(conn) = self.conn(key) else { return Sent::Closed };
+        if let Some(outcome) = not_now(inner, conn, options) {
+            return outcome;
+        }
+        let dialect = conn.dialect;
+        let mut outcome = Sent::Queued;
+        for index in 0..message.len() {
+            let frame = message.frame(index, dialect, options.compress, &mut self.framer);
+            if let Some(frame) = frame.cloned() {
+                outcome = self.queue_message(inner, key, frame, options);
+            }
+        }
+        outcome
+    }
+
+    fn queue_message(
+        &mut self,
+        inner: &ShardInner,
+        key: SessionKey,
+        frame: Bytes,
+        options: SendOptions,
+    ) -> Sent {
+        inner.metrics.messages_out.add(1);
+        self.queue(inner, key, frame);
+        match self.conn(key) {
+            Some(conn) => {
+                if options.compress {
+                    conn.outbox.mark_compressible();
+                }
+                Sent::Queued
+            }
+            None => Sent::Closed,
+        }
+    }
+
+    /// The outbox is over its limit. A client that does not read is given up, and what it would not
+    /// read is dropped with it.
+    fn overflow(&mut self, inner: &ShardInner, key: SessionKey) {
+        self.report(inner, key, CloseReason::SlowConsumer);
+        let Some(conn) = self.conn(key) else { return };
+        inner.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
+        conn.outbox = Outbox::default();
+        if let Carrier::WebSocket(websocket) = &mut conn.carrier {
+            websocket.farewell = Farewell::Gone;
+        }
+        self.release(inner, key);
+    }
+
+    fn report(&mut self, inner: &ShardInner, key: SessionKey, reason: CloseReason) {
+        if let Some(conn) = self.conn(key)
+            && std::mem::take(&mut conn.told)
+        {
+            inner.metrics.count_closed(reason);
+            self.ended.push((key, reason));
+        }
+    }
+
+    fn answer_get(
+        &mut self,
+        inner: &ShardInner,
+        key: SessionKey,
+        answer: impl FnOnce(&mut Conn) -> PollAnswer,
+    ) {
+        let Some(conn) = self.conn(key) else { return };
+        let before = conn.outbox.bytes();
+        let Some(get) = conn.polling().and_then(|polling| polling.get.take()) else { return };
+        let answer = answer(conn);
+        inner.metrics.outbox_bytes.sub(before.saturating_sub(conn.outbox.bytes()) as u64);
+        inner.metrics.polls_waiting.sub(1);
+        inner.metrics.bytes_out.add(answer.payload.body.len() as u64);
+        // An error means that the GET was aborted meanwhile; its guard reports that.
+        let _ = get.send(answer);
+    }
+
+    fn answer_probe(&mut self, inner: &ShardInner, key: SessionKey) {
+        let gather = &mut self.gather;
+        let Some(conn) = self.slots[key.slot as usize].conn.as_deref_mut() else { return };
+        if let Some(Probe { websocket: Some(websocket), outbox, .. }) =
+            conn.polling().and_then(|polling| polling.probe.as_deref_mut())
+        {
+            outbox.push(Bytes::from_static(PROBE_ANSWER));
+            // A failure shows when the task reads or writes again.
+            let written = websocket.write(outbox, gather).unwrap_or(0);
+            inner.metrics.bytes_out.add(written as u64);
+        }
+    }
+
+    fn end_probe(&mut self, inner: &ShardInner, key: SessionKey) {
+        let Some(polling) = self.conn(key).and_then(Conn::polling) else { return };
+        if let Some(probe) = polling.probe.take() {
+            drop_probe(inner, *probe);
+        }
+    }
+
+    fn upgraded(&mut self, inner: &ShardInner, key: SessionKey) {
+        let Some(conn) = self.conn(key) else { return };
+        let Some(polling) = conn.polling() else { return };
+        let Some(probe) = polling.probe.take() else { return };
+        let Probe { websocket: Some(websocket), deflate, .. } = *probe else { return };
+        if let Some(get) = polling.get.take() {
+            inner.metrics.polls_waiting.sub(1);
+            let _ = get.send(Conn::single(conn.dialect.version, "6"));
+        }
+        conn.dialect.deflate = deflate;
+        conn.carrier = Carrier::WebSocket(websocket);
+        if !std::mem::replace(&mut conn.dirty, true) {
+            self.dirty.push(key);
+        }
+        inner.metrics.sessions_polling.sub(1);
+        inner.metrics.sessions_websocket.add(1);
+        inner.metrics.probes.sub(1);
+        inner.metrics.upgrades.add(1);
+    }
+
+    /// Frees a session. A WebSocket gets what is queued and a close frame first, on a task of its
+    /// own.
+    fn release(&mut self, inner: &ShardInner, key: SessionKey) {
+        let Some(slot) = self.slots.get_mut(key.slot as usize) else { return };
+        if slot.generation != key.generation {
+            return;
+        }
+        let Some(mut conn) = slot.conn.take() else { return };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        self.by_sid.remove(&conn.sid);
+        inner.metrics.sessions(conn.transport()).sub(1);
+        inner.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
+        let outbox = std::mem::take(&mut conn.outbox);
+        match conn.carrier {
+            Carrier::Polling(polling) => {
+                if let Some(get) = polling.get {
+                    // A client that closes within one response cycle is answered with what is left.
+                    inner.metrics.polls_waiting.sub(1);
+                    drop(get);
+                }
+                if let Some(probe) = polling.probe {
+                    drop_probe(inner, *probe);
+                }
+            }
+            Carrier::WebSocket(websocket) => end_websocket(inner, websocket, outbox),
+        }
+    }
+
+    /// Sees to it that the wheel wakes the session at its deadline.
+    fn schedule(&mut self, key: SessionKey) {
+        let Some(conn) = self.conn(key) else { return };
+        let Some(deadline) = conn.deadline() else { return };
+        let tick = (deadline.0.div_ceil(crate::wheel::TICK)) as u32;
+        // An entry that fires earlier is set anew when it does.
+        let covered = conn.wheel_due != 0 && (tick.wrapping_sub(conn.wheel_due) as i32) >= 0;
+        if !covered {
+            let due = self.wheel.insert(deadline, key);
+            if let Some(conn) = self.conn(key) {
+                conn.wheel_due = due as u32;
+            }
+            self.note_timer(deadline);
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, at: Time, timer: u64) {
+        self.timers.insert(at, timer);
+        self.note_timer(at);
+    }
+
+    fn note_timer(&mut self, at: Time) {
+        if self.driver_looks.is_none_or(|looks| at < looks) {
+            self.earlier_timer = true;
+        }
+    }
+
+    /// A wheel entry of a session has fired.
+    pub(super) fn fire(&mut self, inner: &ShardInner, now: Time, key: SessionKey, due: u32) {
+        let Some(conn) = self.conn(key) else { return };
+        if conn.wheel_due != due {
+            return;
+        }
+        conn.wheel_due = 0;
+        if conn.deadline().is_some_and(|deadline| deadline <= now) {
+            self.input(inner, now, key, Input::Timeout);
+        } else {
+            self.schedule(key);
+        }
+    }
+
+    /// Writes what a session has queued.
+    pub(crate) fn flush(&mut self, inner: &ShardInner, now: Time, key: SessionKey) {
+        let mut gather = std::mem::take(&mut self.gather);
+        if let Some(conn) = self.conn(key) {
+            conn.dirty = false;
+            match &mut conn.carrier {
+                Carrier::Polling(_) => {
+                    if conn.session.get_waits() && !conn.outbox.is_empty() {
+                        self.answer_get(inner, key, Conn::drain);
+                        self.input(inner, now, key, Input::GetAnswered);
+                    }
+                }
+                Carrier::WebSocket(websocket) if !websocket.blocked => {
+                    let written = websocket.write(&mut conn.outbox, &mut gather);
+                    self.written(inner, now, key, written);
+                }
+                Carrier::WebSocket(_) => {}
+            }
+        }
+        self.gather = gather;
+    }
+
+    /// Goes on writing on a WebSocket whose task was woken because there is room again.
+    pub(super) fn resume_write(&mut self, inner: &ShardInner, now: Time, key: SessionKey, id: u32) {
+        let mut gather = std::mem::take(&mut self.gather);
+        if let Some((websocket, outbox, carries)) = self.conn(key).and_then(|c| c.websocket(id)) {
+            let written = websocket.write(outbox, &mut gather);
+            if carries {
+                self.written(inner, now, key, written);
+            } else if written.is_err() {
+                self.lost(inner, now, key, id, Farewell::Gone, true);
+            }
+        }
+        self.gather = gather;
+    }
+
+    fn written(
+        &mut self,
+        inner: &ShardInner,
+        now: Time,
+        key: SessionKey,
+        written: std::io::Result<usize>,
+    ) {
+        match written {
+            Ok(bytes) => {
+                inner.metrics.bytes_out.add(bytes as u64);
+                inner.metrics.outbox_bytes.sub(bytes as u64);
+            }
+            Err(_) => {
+                if let Some(Carrier::WebSocket(websocket)) = self.conn(key).map(|c| &c.carrier) {
+                    let id = websocket.id;
+                    self.lost(inner, now, key, id, Farewell::Gone, true);
+                }
+            }
+        }
+    }
+
+    /// A WebSocket of this session has ended or must be ended.
+    pub(super) fn lost(
+        &mut self,
+        inner: &ShardInner,
+        now: Time,
+        key: SessionKey,
+        id: u32,
+        farewell: Farewell,
+        error: bool,
+    ) {
+        let Some((websocket, _, carries)) = self.conn(key).and_then(|conn| conn.websocket(id))
+        else {
+            return;
+        };
+        websocket.farewell = farewell;
+        if carries {
+            self.input(inner, now, key, Input::Lost { error });
+        } else {
+            self.end_probe(inner, key);
+            self.input(inner, now, key, Input::ProbeEnded);
+        }
+    }
+
+    /// A pong that answers a WebSocket ping. Only the latest ping need be answered (RFC 6455
+    /// §5.5.3), so pings that are not read cannot pile up pongs.
+    pub(super) fn pong(&mut self, inner: &ShardInner, key: SessionKey, id: u32, pong: Bytes) {
+        let Some((websocket, outbox, carries)) = self.conn(key).and_then(|conn| conn.websocket(id))
+        else {
+            return;
+        };
+        let before = outbox.bytes();
+        if websocket.blocked && outbox.replace_last(pong[0], &pong) {
+            let after = outbox.bytes();
+            if carries {
+                inner.metrics.outbox_bytes.add(after as u64);
+                inner.metrics.outbox_bytes.sub(before as u64);
+            }
+        } else if carries {
+            self.queue(inner, key, pong);
+        } else {
+            outbox.push(pong);
+            let mut gather = std::mem::take(&mut self.gather);
+            self.gather.clear();
+            if let Some((websocket, outbox, _)) = self.conn(key).and_then(|conn| conn.websocket(id))
+                && websocket.write(outbox, &mut gather).is_err()
+            {
+                websocket.blocked = true;
+            }
+            self.gather = gather;
+        }
+    }
+
+    /// A number for a new WebSocket.
+    pub(crate) fn next_websocket_id(&mut self) -> u32 {
+        self.next_websocket = self.next_websocket.wrapping_add(1);
+        self.next_websocket
+    }
+
+    /// Registers a GET that waits. The caller has given [`Input::Get`] and found that it may wait.
+    pub(crate) fn wait(
+        &mut self,
+        inner: &ShardInner,
+        key: SessionKey,
+    ) -> Option<oneshot::Receiver<PollAnswer>> {
+        let polling = self.conn(key)?.polling()?;
+        let (sender, receiver) = oneshot::channel();
+        polling.get = Some(sender);
+        inner.metrics.polls_waiting.add(1);
+        Some(receiver)
+    }
+
+    /// The waiting GET's connection broke.
+    pub(crate) fn abort_get(&mut self, inner: &ShardInner, key: SessionKey) {
+        if let Some(polling) = self.conn(key).and_then(Conn::polling)
+            && polling.get.as_ref().is_some_and(oneshot::Sender::is_closed)
+        {
+            polling.get = None;
+            inner.metrics.polls_waiting.sub(1);
+        }
+    }
+
+    /// Makes a session that begins on a WebSocket.
+    pub(crate) fn open_websocket(
+        &mut self,
+        inner: &ShardInner,
+        now: Time,
+        io: Io,
+        sid: SessionId,
+        dialect: Dialect,
+        open: Bytes,
+    ) -> (SessionKey, u32) {
+        let id = self.next_websocket_id();
+        let session = Session::websocket(now, dialect.version, &inner.timing);
+        let websocket = WebSocket::new(io, id, dialect.deflate);
+        inner.metrics.connections_websocket.add(1);
+        let conn = Conn::new(session, Carrier::WebSocket(websocket), sid, dialect);
+        (self.open(inner, conn, open), id)
+    }
+
+    /// Makes a session that begins with polling.
+    pub(crate) fn open_polling(
+        &mut self,
+        inner: &ShardInner,
+        now: Time,
+        sid: SessionId,
+        version: Version,
+        base64: bool,
+        open: Bytes,
+    ) -> SessionKey {
+        let session = Session::polling(now, version, &inner.timing);
+        let dialect = Dialect { version, base64, deflate: false };
+        let conn = Conn::new(session, Carrier::Polling(Polling::default()), sid, dialect);
+        self.open(inner, conn, open)
+    }
+}
+
+/// Whether a message cannot be queued now, and what becomes of it.
+fn not_now(inner: &ShardInner, conn: &Conn, options: SendOptions) -> Option<Sent> {
+    if !conn.session.is_open() {
+        return Some(Sent::Closed);
+    }
+    if options.volatile && !conn.writable() {
+        inner.metrics.messages_dropped.add(1);
+        return Some(Sent::Dropped);
+    }
+    None
+}
+
+fn drop_probe(inner: &ShardInner, probe: Probe) {
+    inner.metrics.probes.sub(1);
+    inner.metrics.upgrades_failed.add(1);
+    if let Some(websocket) = probe.websocket {
+        end_websocket(inner, websocket, probe.outbox);
+    }
+}
+
+/// Lets the task of a WebSocket end and says goodbye to the peer if it is still there.
+fn end_websocket(inner: &ShardInner, mut websocket: WebSocket, mut outbox: Outbox) {
+    inner.metrics.connections_websocket.sub(1);
+    if let Some(waker) = websocket.waker.take() {
+        waker.wake();
+    }
+    let code = match websocket.farewell {
+        Farewell::Gone => return,
+        Farewell::Plain | Farewell::Answer => None,
+        Farewell::Code(code) => Some(code),
+    };
+    outbox.push(close_frame(code, ""));
+    let reader = (websocket.farewell != Farewell::Answer).then_some(websocket.reader);
+    tasks::linger(websocket.io, outbox, reader);
+}
+
+impl From<Reason> for CloseReason {
+    fn from(reason: Reason) -> CloseReason {
+        match reason {
+            Reason::TransportError => CloseReason::TransportError,
+            Reason::TransportClose => CloseReason::TransportClose,
+            Reason::PingTimeout => CloseReason::PingTimeout,
+            Reason::ParseError => CloseReason::ParseError,
+        }
+    }
+}

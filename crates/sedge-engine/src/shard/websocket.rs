@@ -1,0 +1,234 @@
+//! The task of one WebSocket: reads frames, hands messages on, and takes over writing when the
+//! connection is blocked.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use sedge_protocol::engine::packet::{parse_binary, parse_text};
+use sedge_protocol::engine::session::{Input, Time};
+use sedge_protocol::engine::{Data, Packet, PacketError};
+use sedge_protocol::ws::{
+    FrameError, Incoming, MessageReader, Opcode, ReadLimits, ReadScratch, put_frame,
+};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::conn::Farewell;
+use crate::application::{Application, Message, SessionKey};
+use crate::engine::Worker;
+
+/// Lives as long as its WebSocket. It holds no data: everything is in the shard's state.
+pub(crate) struct WebSocketTask<A: Application> {
+    worker: Rc<Worker<A>>,
+    key: SessionKey,
+    id: u32,
+}
+
+/// What a look at the connection gave.
+enum Read {
+    /// This many bytes are in the buffer.
+    Bytes(usize),
+    /// The WebSocket is no longer here.
+    Gone,
+    /// Nothing to read; the task will be woken.
+    Later,
+}
+
+impl<A: Application> WebSocketTask<A> {
+    pub(crate) fn new(worker: Rc<Worker<A>>, key: SessionKey, id: u32) -> WebSocketTask<A> {
+        WebSocketTask { worker, key, id }
+    }
+
+    fn read(&self, cx: &mut Context<'_>, now: Time, buffer: &mut [u8]) -> Read {
+        let mut buffer = ReadBuf::new(buffer);
+        if !self.wake_here(cx, now) {
+            return Read::Gone;
+        }
+        let poll = {
+            let mut state = self.worker.shard.0.state.borrow_mut();
+            let held = state.conn(self.key).is_some_and(|conn| conn.holds > 0);
+            let Some((websocket, _, carries)) =
+                state.conn(self.key).and_then(|conn| conn.websocket(self.id))
+            else {
+                return Read::Gone;
+            };
+            if held && carries {
+                return Read::Later;
+            }
+            Pin::new(&mut websocket.io).poll_read(cx, &mut buffer)
+        };
+        match poll {
+            Poll::Pending => Read::Later,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                Read::Bytes(buffer.filled().len())
+            }
+            Poll::Ready(result) => {
+                self.worker.shard.with_state(|state, inner| {
+                    state.lost(inner, now, self.key, self.id, Farewell::Gone, result.is_err());
+                });
+                Read::Gone
+            }
+        }
+    }
+}
+
+impl<A: Application> WebSocketTask<A> {
+    /// Leaves the task's waker with the WebSocket and goes on with a write that was blocked. Returns
+    /// whether the WebSocket is still there.
+    fn wake_here(&self, cx: &Context<'_>, now: Time) -> bool {
+        self.worker.shard.with_state(|state, inner| {
+            let Some((websocket, _, _)) =
+                state.conn(self.key).and_then(|conn| conn.websocket(self.id))
+            else {
+                return false;
+            };
+            if !websocket.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                websocket.waker = Some(cx.waker().clone());
+            }
+            if websocket.blocked {
+                state.resume_write(inner, now, self.key, self.id);
+            }
+            true
+        })
+    }
+}
+
+impl<A: Application> Future for WebSocketTask<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shard = &self.worker.shard;
+        let mut scratch = shard.take_scratch();
+        let result = loop {
+            let now = shard.now();
+            match self.read(cx, now, &mut scratch.read) {
+                Read::Gone => break Poll::Ready(()),
+                Read::Later => break Poll::Pending,
+                Read::Bytes(n) => {
+                    shard.0.metrics.bytes_in.add(n as u64);
+                    let input = &mut scratch.read[..n];
+                    self.worker.feed(self.key, self.id, now, input, &mut scratch.message);
+                    if n == scratch.read.len() {
+                        // There may be much more; the others come first.
+                        cx.waker().wake_by_ref();
+                        break Poll::Pending;
+                    }
+                }
+            }
+        };
+        shard.return_scratch(scratch);
+        result
+    }
+}
+
+impl<A: Application> Worker<A> {
+    /// Handles bytes that arrived on a WebSocket.
+    pub(crate) fn feed(
+        &self,
+        key: SessionKey,
+        id: u32,
+        now: Time,
+        mut input: &mut [u8],
+        scratch: &mut ReadScratch,
+    ) {
+        let shard = &self.shard;
+        let limits = ReadLimits::new(shard.0.config.max_payload());
+        // The reader is taken out so that no state is borrowed while the application runs.
+        let Some(mut reader) = self.swap_reader(key, id, MessageReader::new(false)) else { return };
+        loop {
+            match reader.next(&mut input, &limits, scratch) {
+                Ok(Some(incoming)) => {
+                    if !self.incoming(key, id, now, incoming) {
+                        return;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.swap_reader(key, id, reader);
+                    return self.broken(key, id, now, error);
+                }
+            }
+        }
+        self.swap_reader(key, id, reader);
+    }
+
+    fn swap_reader(&self, key: SessionKey, id: u32, other: MessageReader) -> Option<MessageReader> {
+        let mut state = self.shard.0.state.borrow_mut();
+        let (websocket, _, _) = state.conn(key)?.websocket(id)?;
+        Some(std::mem::replace(&mut websocket.reader, other))
+    }
+
+    /// Handles one message; returns whether the WebSocket is still there.
+    fn incoming(&self, key: SessionKey, id: u32, now: Time, incoming: Incoming<'_>) -> bool {
+        match incoming {
+            Incoming::Text(text) => self.packet(key, id, now, |version| parse_text(version, text)),
+            Incoming::Binary(data) => {
+                self.packet(key, id, now, |version| parse_binary(version, data))
+            }
+            Incoming::Ping(payload) => {
+                let mut pong = BytesMut::with_capacity(payload.len() + 2);
+                put_frame(&mut pong, Opcode::Pong, false, &[payload]);
+                let pong: Bytes = pong.freeze();
+                self.shard.with_state(|state, inner| state.pong(inner, key, id, pong));
+                true
+            }
+            Incoming::Pong(_) => true,
+            Incoming::Close(..) => {
+                self.shard.with_state(|state, inner| {
+                    state.lost(inner, now, key, id, Farewell::Answer, false);
+                });
+                false
+            }
+        }
+    }
+
+    fn packet<'p>(
+        &self,
+        key: SessionKey,
+        id: u32,
+        now: Time,
+        parse: impl FnOnce(sedge_protocol::engine::Version) -> Result<Packet<'p>, PacketError>,
+    ) -> bool {
+        let (data, there) = self.shard.with_state(|state, inner| {
+            let Some(conn) = state.conn(key) else { return (None, false) };
+            let version = conn.dialect.version;
+            let Some((_, _, carries)) = conn.websocket(id) else { return (None, false) };
+            let data = match (parse(version), carries) {
+                (Ok(packet), true) => state.input(inner, now, key, Input::Packet(packet)),
+                (Err(_), true) => state.input(inner, now, key, Input::Malformed),
+                (Ok(packet), false) => state.input(inner, now, key, Input::ProbePacket(packet)),
+                (Err(_), false) => {
+                    state.lost(inner, now, key, id, Farewell::Plain, true);
+                    None
+                }
+            };
+            // A message does not change what there is; anything else may have ended it.
+            let there = data.is_some()
+                || state.conn(key).is_some_and(|conn| conn.websocket(id).is_some());
+            (data, there)
+        });
+        let Some(data) = data else { return there };
+        self.deliver(key, &data);
+        // The application may have closed the session meanwhile.
+        self.shard.0.state.borrow_mut().conn(key).is_some()
+    }
+
+    /// Gives a message to the application.
+    pub(crate) fn deliver(&self, key: SessionKey, data: &Data<'_>) {
+        self.shard.0.metrics.messages_in.add(1);
+        match data {
+            Data::Text(text) => self.app.on_message(key, Message::Text(text)),
+            Data::Binary(bytes) => self.app.on_message(key, Message::Binary(bytes)),
+        }
+    }
+
+    fn broken(&self, key: SessionKey, id: u32, now: Time, error: FrameError) {
+        tracing::debug!(session = ?key, %error, "WebSocket protocol error");
+        let farewell = Farewell::Code(error.close_code());
+        self.shard.with_state(|state, inner| {
+            state.lost(inner, now, key, id, farewell, true);
+        });
+    }
+}

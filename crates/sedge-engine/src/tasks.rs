@@ -1,0 +1,91 @@
+//! Every task of this crate is spawned here.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::time::Duration;
+
+use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use crate::io::Io;
+use crate::outbox::Outbox;
+
+/// How long a closed WebSocket may take to deliver what is queued and to answer the close frame.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Bytes read and thrown away from a client that does not stop after the close frame.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+thread_local! {
+    /// Goodbyes under way on this thread.
+    static LINGERING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many closed WebSockets of this thread's shard have not finished their goodbye.
+pub(crate) fn lingering() -> usize {
+    LINGERING.get()
+}
+
+/// Runs a future on this thread's runtime.
+pub(crate) fn spawn_local(future: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    tokio::task::spawn_local(future)
+}
+
+/// Runs a future on whatever runtime calls this, on any of its threads.
+pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(future)
+}
+
+/// Delivers the rest of an outbox, ending with a close frame, and waits for the client's, unless it
+/// has come already (`reader` is `None`).
+///
+/// Closing at once would make the kernel answer data that is still under way with a reset, and a
+/// reset takes from the client what it has not read yet.
+pub(crate) fn linger(mut io: Io, mut outbox: Outbox, mut reader: Option<MessageReader>) {
+    LINGERING.set(LINGERING.get() + 1);
+    spawn_local(async move {
+        let farewell = async {
+            while let Some(frame) = outbox.pop() {
+                io.write_all(&frame).await?;
+            }
+            io.flush().await?;
+            // RFC 6455 §7.1.1: the server closes the TCP connection once the client's close frame is
+            // here; it does not have to wait for the client to close first.
+            let mut buffer = vec![0; 8 * 1024];
+            let mut scratch = ReadScratch::default();
+            let limits = ReadLimits::new(LINGER_BYTES_MAX);
+            let mut total = 0;
+            while let Some(reader) = &mut reader
+                && total < LINGER_BYTES_MAX
+            {
+                let n = io.read(&mut buffer).await?;
+                if n == 0 || saw_close(reader, &mut buffer[..n], &limits, &mut scratch) {
+                    break;
+                }
+                total += n;
+            }
+            io.shutdown().await
+        };
+        // Whatever goes wrong here, the session is gone and nobody waits for the answer.
+        let _ = tokio::time::timeout(LINGER, farewell).await;
+        LINGERING.set(LINGERING.get() - 1);
+    });
+}
+
+fn saw_close(
+    reader: &mut MessageReader,
+    mut input: &mut [u8],
+    limits: &ReadLimits,
+    scratch: &mut ReadScratch,
+) -> bool {
+    loop {
+        match reader.next(&mut input, limits, scratch) {
+            Ok(Some(Incoming::Close(..))) => return true,
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            // After a frame error the reader swallows everything; wait for the end of the stream.
+            Err(_) => return false,
+        }
+    }
+}

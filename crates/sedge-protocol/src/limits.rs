@@ -1,0 +1,22 @@
+//! The limits of the protocol layer, each with its reason. What depends on configuration (the
+//! largest payload, timeouts) is an option elsewhere; these hold always.
+
+// Engine.IO payloads.
+
+/// Packets in one polling payload.
+///
+/// The official server has no limit but the size of the body. Packets are read one at a time, so
+/// this bounds neither memory nor copying, only how many tiny packets (half a million pings fit in
+/// a megabyte) one request can put to the session. It is above what a body of the default size,
+/// 10^6 bytes, can hold of the shortest real events: 125,000 times `42["a"]` and a separator.
+pub const MAX_PACKETS_PER_PAYLOAD: usize = 131_072;
+
+/// Decimal digits of a packet length in a version 3 payload: enough for every body that fits in
+/// memory here, too few to overflow 64 bits.
+pub const MAX_LENGTH_DIGITS: usize = 10;
+
+const _: () = assert!(MAX_LENGTH_DIGITS < 20, "a length must fit in 64 bits");
+
+/// Fields looked at in a JSONP form, of which only one is expected: the limit of the
+/// `querystring` module of Node.js.
+pub const MAX_FORM_FIELDS: usize = 1000;
