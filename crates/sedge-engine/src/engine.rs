@@ -135,7 +135,7 @@ impl<A: Application> Engine<A> {
             let (started, wait) = std::sync::mpsc::sync_channel(1);
             thread::Builder::new()
                 .name(format!("sedge-shard-{index}"))
-                .spawn(move || run_shard(index, config, shards, receiver, &*make, &started))
+                .spawn(move || run_shard(index, &config, shards, receiver, &*make, &started))
                 .map_err(fail)?;
             wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
         }
@@ -218,7 +218,7 @@ impl<A: Application> Engine<A> {
 
 fn run_shard<A: Application>(
     index: usize,
-    config: Arc<Config>,
+    config: &Arc<Config>,
     shards: Arc<[ShardHandle<A>]>,
     commands: mpsc::Receiver<Command<A>>,
     make: &(impl Fn(Shard) -> A + ?Sized),
@@ -236,7 +236,7 @@ fn run_shard<A: Application>(
     };
     let metrics = Arc::clone(&shards[index].metrics);
     let done = runtime.block_on(async {
-        let shard = Shard::new(index, Arc::clone(&config), config.sid_codec(), metrics);
+        let shard = Shard::new(index, Arc::clone(config), config.sid_codec(), metrics);
         let app = make(shard.clone());
         let worker = Rc::new(Worker { shard, app, shards });
         // The engine waits for this, so somebody is there to receive it.

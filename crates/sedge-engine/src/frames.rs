@@ -289,8 +289,7 @@ mod tests {
     fn message_below_the_threshold_is_not_deflated() {
         let mut framer = Framer::new(Some((1024, 6)));
         let short = "a".repeat(1000);
-        let frame =
-            framer.message(dialect(Version::V4, false, true), Message::Text(&short), true);
+        let frame = framer.message(dialect(Version::V4, false, true), Message::Text(&short), true);
         assert_eq!(frame[0], 0x81);
     }
 }

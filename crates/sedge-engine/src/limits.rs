@@ -98,6 +98,9 @@ pub(crate) const HEADERS_MIN: usize = 16;
 /// largest size. A healthy client never has more than a few kilobytes waiting.
 pub(crate) const DEFAULT_OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// The largest limit that can be set: outboxes count in 32 bits, and one message more must fit.
+pub const OUTBOX_BYTES_MAX_MAX: usize = 1 << 31;
+
 /// Bytes of one client file: the largest one, a map, has a third of a megabyte.
 pub(crate) const CLIENT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -105,6 +108,9 @@ pub(crate) const CLIENT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const _: () = assert!(DEFAULT_MAX_PAYLOAD >= MAX_PAYLOAD_MIN);
 const _: () = assert!(DEFAULT_MAX_PAYLOAD <= MAX_PAYLOAD_MAX);
 const _: () = assert!(DEFAULT_OUTBOX_BYTES_MAX >= DEFAULT_MAX_PAYLOAD);
+const _: () = assert!(DEFAULT_OUTBOX_BYTES_MAX <= OUTBOX_BYTES_MAX_MAX);
+// Base64 makes a message longer by a third.
+const _: () = assert!(OUTBOX_BYTES_MAX_MAX + MAX_PAYLOAD_MAX / 3 * 4 < u32::MAX as usize);
 const _: () = assert!(DEFAULT_HEAD_BYTES_MAX >= HEAD_BYTES_MIN);
 const _: () = assert!(DEFAULT_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
 const _: () = assert!(DEFAULT_HEADERS_MAX >= HEADERS_MIN);

@@ -298,20 +298,16 @@ async fn serve_request<A: Application>(
     if worker.shard.0.config.matches(request.uri().path()).is_some() {
         return worker.handle(request, peer).await;
     }
-    match (&context.options.fallback, peer.address) {
-        (Some(fallback), address) => {
-            if let Some(address) = address {
-                request.extensions_mut().insert(PeerAddr(address));
-            }
-            fallback(request).await
+    let Some(fallback) = &context.options.fallback else {
+        if request.headers().contains_key(http::header::UPGRADE) {
+            unhandled_upgrade(&worker.shard.0.config.local).await;
         }
-        (None, _) => {
-            if request.headers().contains_key(http::header::UPGRADE) {
-                unhandled_upgrade(&worker.shard.0.config.local).await;
-            }
-            not_found()
-        }
+        return not_found();
+    };
+    if let Some(address) = peer.address {
+        request.extensions_mut().insert(PeerAddr(address));
     }
+    fallback(request).await
 }
 
 /// Keeps an upgrade request for nobody waiting as the official server does: for a while, in which

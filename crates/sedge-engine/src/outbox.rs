@@ -8,7 +8,11 @@ use bytes::{Buf, Bytes};
 #[derive(Default)]
 pub(crate) struct Outbox {
     queue: Queue,
-    bytes: usize,
+    /// Four bytes do: the limit is far below 4 GiB ([`OUTBOX_BYTES_MAX_MAX`]) and a session that goes
+    /// over it with its last frame is closed.
+    ///
+    /// [`OUTBOX_BYTES_MAX_MAX`]: crate::limits::OUTBOX_BYTES_MAX_MAX
+    bytes: u32,
     /// Whether a poll response made of this may be compressed.
     compressible: bool,
 }
@@ -18,7 +22,7 @@ enum Queue {
     #[default]
     Empty,
     One(Bytes),
-    Many(Box<VecDeque<Bytes>>),
+    Many(VecDeque<Bytes>),
 }
 
 impl Outbox {
@@ -28,26 +32,17 @@ impl Outbox {
 
     /// The bytes queued.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The number of frames queued.
-    pub(crate) fn len(&self) -> usize {
-        match &self.queue {
-            Queue::Empty => 0,
-            Queue::One(_) => 1,
-            Queue::Many(frames) => frames.len(),
-        }
+        self.bytes as usize
     }
 
     pub(crate) fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
+        self.bytes += frame.len() as u32;
         self.queue = match std::mem::take(&mut self.queue) {
             Queue::Empty => Queue::One(frame),
             Queue::One(first) => {
                 let mut frames = VecDeque::with_capacity(4);
                 frames.extend([first, frame]);
-                Queue::Many(Box::new(frames))
+                Queue::Many(frames)
             }
             Queue::Many(mut frames) => {
                 frames.push_back(frame);
@@ -75,7 +70,7 @@ impl Outbox {
             }
         };
         self.queue = rest;
-        self.bytes -= frame.len();
+        self.bytes -= frame.len() as u32;
         Some(frame)
     }
 
@@ -107,7 +102,7 @@ impl Outbox {
             let Some(front) = self.iter_mut().next() else { return };
             if front.len() > written {
                 front.advance(written);
-                self.bytes -= written;
+                self.bytes -= written as u32;
                 return;
             }
             written -= front.len();
@@ -131,7 +126,7 @@ impl Outbox {
         let mut whole = frames.iter_mut().skip(1);
         let Some(found) = whole.rfind(|f| f.first() == Some(&first_byte)) else { return false };
         let old = std::mem::replace(found, frame.clone());
-        self.bytes = self.bytes - old.len() + frame.len();
+        self.bytes = self.bytes - old.len() as u32 + frame.len() as u32;
         true
     }
 }
@@ -153,7 +148,7 @@ mod tests {
         for count in 0..5 {
             let frames = &["a", "bb", "ccc", "dddd"][..count.min(4)];
             let mut outbox = outbox(frames);
-            assert_eq!(outbox.len(), frames.len());
+            assert_eq!(outbox.iter().count(), frames.len());
             assert_eq!(outbox.bytes(), frames.concat().len());
             let mut popped = Vec::new();
             while let Some(frame) = outbox.pop() {

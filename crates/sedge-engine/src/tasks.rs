@@ -83,9 +83,8 @@ fn saw_close(
         match reader.next(&mut input, limits, scratch) {
             Ok(Some(Incoming::Close(..))) => return true,
             Ok(Some(_)) => {}
-            Ok(None) => return false,
             // After a frame error the reader swallows everything; wait for the end of the stream.
-            Err(_) => return false,
+            Ok(None) | Err(_) => return false,
         }
     }
 }

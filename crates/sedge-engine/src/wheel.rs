@@ -30,11 +30,6 @@ impl<T> Wheel<T> {
         Wheel { slots, fired: now.0 / TICK, len: 0 }
     }
 
-    /// The number of entries.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Adds an entry and returns the tick at which it fires: never before `at`.
     pub(crate) fn insert(&mut self, at: Time, what: T) -> u64 {
         let due = at.0.div_ceil(TICK).max(self.fired + 1);
@@ -101,7 +96,7 @@ mod tests {
             let wanted = times[what as usize];
             assert!(at >= wanted && at <= wanted + 2 * TICK, "{wanted} fired at {at}");
         }
-        assert_eq!(wheel.len(), 0);
+        assert_eq!(wheel.len, 0);
         assert_eq!(wheel.next(), None);
     }
 
@@ -114,6 +109,6 @@ mod tests {
         let mut due = Vec::new();
         wheel.advance(Time(60_000), &mut due);
         assert_eq!(due.len(), 60_000_usize.div_ceil(7));
-        assert_eq!(wheel.len(), 0);
+        assert_eq!(wheel.len, 0);
     }
 }

@@ -599,6 +599,7 @@ impl ConfigBuilder {
                 return Err(ConfigError::Outbox { outbox, option, needed });
             }
         }
+        within("outbox_bytes_max", self.outbox_bytes_max, 1, limits::OUTBOX_BYTES_MAX_MAX)?;
         Ok(())
     }
 

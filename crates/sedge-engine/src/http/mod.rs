@@ -85,7 +85,7 @@ impl<A: Application> Worker<A> {
             (Target::Existing(key), Transport::Polling) => {
                 self.polling_request(key, exchange, body).await
             }
-            (Target::Existing(key), Transport::WebSocket) => self.upgrade_session(key, exchange),
+            (Target::Existing(key), Transport::WebSocket) => self.upgrade_session(key, &exchange),
             (_, transport) => match self.admit(&exchange).await {
                 Err(context) => self.refuse_exchange(&exchange, context),
                 Ok(_) if self.is_full() => unavailable(),
@@ -216,7 +216,11 @@ impl<A: Application> Worker<A> {
             || self.shard.0.closing.get()
     }
 
-    fn refuse_exchange(&self, exchange: &Exchange, context: ErrorContext) -> Response<ResponseBody> {
+    fn refuse_exchange(
+        &self,
+        exchange: &Exchange,
+        context: ErrorContext,
+    ) -> Response<ResponseBody> {
         self.refuse(&exchange.parts, exchange.peer, exchange.upgrade, context)
     }
 
@@ -248,17 +252,13 @@ impl<A: Application> Worker<A> {
     }
 
     fn refuse_session(&self, exchange: &Exchange, refused: Refused) -> Response<ResponseBody> {
-        let previous = match exchange.upgrade {
-            true => Transport::Polling,
-            false => Transport::WebSocket,
-        };
         match refused {
             // The official server answers these with an empty 400.
             Refused::OverlappingGet | Refused::OverlappingPost => {
                 self.plain(exchange, StatusCode::BAD_REQUEST)
             }
             Refused::TransportMismatch | Refused::SecondUpgrade => {
-                let transport = Transport::Polling;
+                let (transport, previous) = (Transport::Polling, Transport::WebSocket);
                 let context = ErrorContext::TransportMismatch { transport, previous };
                 self.refuse_exchange(exchange, context)
             }
@@ -303,9 +303,8 @@ impl<A: Application> Worker<A> {
         if let Some(sid) = opened
             && let Some(cookie) = &config.local.cookie
         {
-            headers.extend(
-                cookie.header_value(sid.text().as_str()).map(|value| (SET_COOKIE, value)),
-            );
+            headers
+                .extend(cookie.header_value(sid.text().as_str()).map(|value| (SET_COOKIE, value)));
         }
         self.header_hooks(exchange, headers, opened.is_some());
     }

@@ -111,8 +111,7 @@ impl<A: Application> Worker<A> {
         if let Some(compression) = &self.shard.0.config.local.http_compression
             && compressible
             && body.len() >= compression.threshold
-            && let Some(wanted) =
-                compress::negotiate(exchange.parts.headers.get(ACCEPT_ENCODING))
+            && let Some(wanted) = compress::negotiate(exchange.parts.headers.get(ACCEPT_ENCODING))
             && let Some(compressed) = compress::compress(wanted, compression.level, &body)
         {
             body = compressed;
@@ -135,18 +134,16 @@ impl<A: Application> Worker<A> {
         exchange: &Exchange,
         body: RequestBody,
     ) -> Response<ResponseBody> {
-        let begun = self.shard.with_state(|state, inner| {
-            state.try_input(inner, self.shard.now(), key, Input::Post)
-        });
+        let begun = self
+            .shard
+            .with_state(|state, inner| state.try_input(inner, self.shard.now(), key, Input::Post));
         if let Err(refused) = begun {
             return self.refuse_session(exchange, refused);
         }
         let mut guard = AbortGuard::new(&self.shard, key, || Input::PostAborted);
-        let binary = exchange
-            .parts
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"application/octet-stream"));
+        let binary = exchange.parts.headers.get(CONTENT_TYPE).is_some_and(|value| {
+            value.as_bytes().eq_ignore_ascii_case(b"application/octet-stream")
+        });
         if binary && exchange.version == Version::V4 {
             // Dropping the guard ends the session.
             return self.plain(exchange, StatusCode::BAD_REQUEST);

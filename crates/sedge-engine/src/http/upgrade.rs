@@ -17,7 +17,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use sedge_protocol::engine::session::{Input, Refused};
 use sedge_protocol::engine::{Open, Version};
 use sedge_protocol::sid::SessionId;
-use sedge_protocol::ws::{HandshakeError, Opcode, SUPPORTED_VERSION, negotiate, put_frame, validate};
+use sedge_protocol::ws::{
+    HandshakeError, Opcode, SUPPORTED_VERSION, negotiate, put_frame, validate,
+};
 
 use super::Exchange;
 use super::body::ResponseBody;
@@ -73,10 +75,10 @@ impl<A: Application> Worker<A> {
     pub(super) fn upgrade_session(
         &self,
         key: SessionKey,
-        exchange: Exchange,
+        exchange: &Exchange,
     ) -> Response<ResponseBody> {
         let now = self.shard.now();
-        self.switch_protocols(&exchange, |deflate| {
+        self.switch_protocols(exchange, |deflate| {
             self.shard.with_state(|state, inner| {
                 match state.try_input(inner, now, key, Input::Probe) {
                     Ok(_) => {}

@@ -171,7 +171,12 @@ fn write_once(
 }
 
 impl Conn {
-    pub(crate) fn new(session: Session, carrier: Carrier, sid: SessionId, dialect: Dialect) -> Conn {
+    pub(crate) fn new(
+        session: Session,
+        carrier: Carrier,
+        sid: SessionId,
+        dialect: Dialect,
+    ) -> Conn {
         Conn {
             session,
             outbox: Outbox::default(),

@@ -18,7 +18,7 @@ use crate::application::{Application, CloseReason, SessionKey};
 use crate::engine::Worker;
 
 /// Sleeping time when there is no timer at all.
-const FAR: Duration = Duration::from_secs(3600);
+const FAR: Duration = Duration::from_hours(1);
 
 /// Runs as long as the shard.
 pub(crate) struct Driver<A: Application> {

@@ -154,9 +154,9 @@ impl State {
             Output::SendPing => self.queue(inner, key, Bytes::from_static(PING)),
             Output::SendPong => self.queue(inner, key, Bytes::from_static(PONG)),
             Output::SendClose => self.queue(inner, key, Bytes::from_static(CLOSE)),
-            Output::AnswerGetNoop => self.answer_get(inner, key, |conn| {
-                Conn::single(conn.dialect.version, "6")
-            }),
+            Output::AnswerGetNoop => {
+                self.answer_get(inner, key, |conn| Conn::single(conn.dialect.version, "6"))
+            }
             Output::AnswerGetClose => self.answer_get(inner, key, |conn| {
                 conn.outbox.push(Bytes::from_static(CLOSE));
                 conn.drain()
@@ -364,7 +364,7 @@ impl State {
         let Some(deadline) = conn.deadline() else { return };
         let tick = (deadline.0.div_ceil(crate::wheel::TICK)) as u32;
         // An entry that fires earlier is set anew when it does.
-        let covered = conn.wheel_due != 0 && (tick.wrapping_sub(conn.wheel_due) as i32) >= 0;
+        let covered = conn.wheel_due != 0 && tick.wrapping_sub(conn.wheel_due).cast_signed() >= 0;
         if !covered {
             let due = self.wheel.insert(deadline, key);
             if let Some(conn) = self.conn(key) {
@@ -413,7 +413,7 @@ impl State {
                 }
                 Carrier::WebSocket(websocket) if !websocket.blocked => {
                     let written = websocket.write(&mut conn.outbox, &mut gather);
-                    self.written(inner, now, key, written);
+                    self.written(inner, now, key, &written);
                 }
                 Carrier::WebSocket(_) => {}
             }
@@ -427,7 +427,7 @@ impl State {
         if let Some((websocket, outbox, carries)) = self.conn(key).and_then(|c| c.websocket(id)) {
             let written = websocket.write(outbox, &mut gather);
             if carries {
-                self.written(inner, now, key, written);
+                self.written(inner, now, key, &written);
             } else if written.is_err() {
                 self.lost(inner, now, key, id, Farewell::Gone, true);
             }
@@ -440,12 +440,12 @@ impl State {
         inner: &ShardInner,
         now: Time,
         key: SessionKey,
-        written: std::io::Result<usize>,
+        written: &std::io::Result<usize>,
     ) {
         match written {
             Ok(bytes) => {
-                inner.metrics.bytes_out.add(bytes as u64);
-                inner.metrics.outbox_bytes.sub(bytes as u64);
+                inner.metrics.bytes_out.add(*bytes as u64);
+                inner.metrics.outbox_bytes.sub(*bytes as u64);
             }
             Err(_) => {
                 if let Some(Carrier::WebSocket(websocket)) = self.conn(key).map(|c| &c.carrier) {

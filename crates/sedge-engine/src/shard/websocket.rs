@@ -205,8 +205,8 @@ impl<A: Application> Worker<A> {
                 }
             };
             // A message does not change what there is; anything else may have ended it.
-            let there = data.is_some()
-                || state.conn(key).is_some_and(|conn| conn.websocket(id).is_some());
+            let there =
+                data.is_some() || state.conn(key).is_some_and(|conn| conn.websocket(id).is_some());
             (data, there)
         });
         let Some(data) = data else { return there };

@@ -7,9 +7,9 @@
 pub mod jsonp;
 pub mod packet;
 pub mod payload;
-pub mod session;
 mod payload_v3;
 mod payload_v4;
+pub mod session;
 
 pub use packet::{Data, Open, Packet, PacketError, PacketType, Version, WirePacket};
 pub use payload::{Payload, PayloadEncoder, PayloadError};

@@ -167,10 +167,16 @@ pub struct Session {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Polling { get: bool, post: bool, upgrade: Upgrade },
+    Polling {
+        get: bool,
+        post: bool,
+        upgrade: Upgrade,
+    },
     WebSocket,
     /// Closed by the application; the client is told by its next GET.
-    Closing { until: Time },
+    Closing {
+        until: Time,
+    },
     Ended,
 }
 
@@ -178,9 +184,14 @@ enum State {
 enum Upgrade {
     None,
     /// The WebSocket is open and has to send `2probe`.
-    Testing { until: Time },
+    Testing {
+        until: Time,
+    },
     /// It was answered and has to send `5`.
-    Tested { until: Time, noop_at: Time },
+    Tested {
+        until: Time,
+        noop_at: Time,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -279,7 +290,10 @@ impl Session {
 
     /// Whether a WebSocket is being tested for an upgrade.
     pub fn is_upgrading(&self) -> bool {
-        matches!(self.state, State::Polling { upgrade: Upgrade::Testing { .. } | Upgrade::Tested { .. }, .. })
+        matches!(
+            self.state,
+            State::Polling { upgrade: Upgrade::Testing { .. } | Upgrade::Tested { .. }, .. }
+        )
     }
 
     /// Whether messages of the application are still taken and delivered.
@@ -576,7 +590,7 @@ impl Packet<'static> {
     }
 }
 
-impl<'a> Data<'a> {
+impl Data<'_> {
     /// The content as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {

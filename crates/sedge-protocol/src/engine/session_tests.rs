@@ -2,7 +2,8 @@
 
 use super::*;
 
-const TIMING: Timing = Timing { ping_interval: 25_000, ping_timeout: 20_000, upgrade_timeout: 10_000 };
+const TIMING: Timing =
+    Timing { ping_interval: 25_000, ping_timeout: 20_000, upgrade_timeout: 10_000 };
 
 /// A session and its clock.
 struct Script {
@@ -65,10 +66,7 @@ fn server_pings_a_version_4_client_and_gives_up_without_a_pong() {
     assert_eq!(script.give(packet(PacketType::Pong)), []);
     // The interval counts from the pong.
     assert_eq!(script.wait(), (25_000, vec![Output::SendPing]));
-    assert_eq!(
-        script.wait(),
-        (20_000, vec![Output::Ended(Reason::PingTimeout), Output::Release])
-    );
+    assert_eq!(script.wait(), (20_000, vec![Output::Ended(Reason::PingTimeout), Output::Release]));
     assert_eq!(script.session.deadline(), None);
 }
 
@@ -90,10 +88,7 @@ fn version_3_client_pings_and_is_given_up_after_interval_and_timeout() {
     let mut script = Script::polling(Version::V3);
     script.now = Time(40_000);
     assert_eq!(script.give(packet(PacketType::Ping)), [Output::SendPong]);
-    assert_eq!(
-        script.wait(),
-        (45_000, vec![Output::Ended(Reason::PingTimeout), Output::Release])
-    );
+    assert_eq!(script.wait(), (45_000, vec![Output::Ended(Reason::PingTimeout), Output::Release]));
 }
 
 #[test]
@@ -125,11 +120,7 @@ fn second_get_ends_the_session_and_tells_the_first() {
         script.refuse(Input::Get),
         (
             Refused::OverlappingGet,
-            vec![
-                Output::AnswerGetClose,
-                Output::Ended(Reason::TransportError),
-                Output::Release
-            ]
+            vec![Output::AnswerGetClose, Output::Ended(Reason::TransportError), Output::Release]
         )
     );
     assert_eq!(script.refuse(Input::Get).0, Refused::Ended);
@@ -162,10 +153,7 @@ fn aborted_poll_and_aborted_post_end_the_session() {
     for (begin, abort) in [(Input::Get, Input::GetAborted), (Input::Post, Input::PostAborted)] {
         let mut script = Script::polling(Version::V4);
         script.give(begin);
-        assert_eq!(
-            script.give(abort),
-            [Output::Ended(Reason::TransportError), Output::Release]
-        );
+        assert_eq!(script.give(abort), [Output::Ended(Reason::TransportError), Output::Release]);
     }
 }
 
@@ -182,10 +170,7 @@ fn close_packet_answers_the_waiting_get_with_noop() {
 #[test]
 fn malformed_packet_is_a_parse_error() {
     let mut script = Script::websocket(Version::V4);
-    assert_eq!(
-        script.give(Input::Malformed),
-        [Output::Ended(Reason::ParseError), Output::Release]
-    );
+    assert_eq!(script.give(Input::Malformed), [Output::Ended(Reason::ParseError), Output::Release]);
 }
 
 #[test]
@@ -320,5 +305,5 @@ fn application_closes_a_websocket() {
 
 #[test]
 fn session_is_small() {
-    assert!(std::mem::size_of::<Session>() <= 64, "{}", std::mem::size_of::<Session>());
+    assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
 }

@@ -1,0 +1,286 @@
+//! What can go wrong, one enum per thing a caller does.
+//!
+//! None of these close a connection: a peer's faults do that, and are told to `on_disconnect`
+//! handlers as a [`DisconnectReason`](crate::DisconnectReason).
+
+use std::fmt;
+
+use sedge_protocol::socketio::{ArgsError, EncodeError, Value};
+use serde::Serialize;
+
+/// Why a server could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An option has a value that makes no sense; the message names it.
+    #[error(transparent)]
+    Config(#[from] sedge_engine::ConfigError),
+    /// The threads of the shards could not be started.
+    #[error(transparent)]
+    Start(#[from] sedge_engine::StartError),
+}
+
+/// Why there is no such namespace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NamespaceError {
+    /// The name is longer than [`NAMESPACE_LEN_MAX`](crate::limits::NAMESPACE_LEN_MAX).
+    #[error("the namespace name has {0} bytes, the limit is {max}", max = crate::limits::NAMESPACE_LEN_MAX)]
+    NameTooLong(usize),
+    /// The name contains a character that ends a name in a packet.
+    #[error("a namespace name cannot contain {0:?}")]
+    InvalidCharacter(char),
+    /// There are [`NAMESPACES_MAX`](crate::limits::NAMESPACES_MAX) already.
+    #[error("the server has {max} namespaces already, which is the limit", max = crate::limits::NAMESPACES_MAX)]
+    TooMany,
+}
+
+/// Why an event was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The socket is not connected: not yet (in a middleware) or not any more.
+    #[error("the socket is not connected")]
+    NotConnected,
+    /// The event name is reserved, or the arguments cannot be serialized.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The socket owes [`PENDING_ACKS_MAX`](crate::limits::PENDING_ACKS_MAX) acknowledgements.
+    #[error("the socket owes too many acknowledgements")]
+    TooManyPendingAcks,
+    /// The command queue of a shard is full, or the server has ended. A broadcast has reached the
+    /// sockets of the other shards.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+}
+
+/// A shard has more commands waiting than it may, or has ended with the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the command queue of a shard is full, or the server has ended")]
+pub struct Overloaded;
+
+/// Why an acknowledgement did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AckError {
+    /// The event could not be sent in the first place.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+    /// The client did not acknowledge in time.
+    #[error("the client did not acknowledge in time")]
+    Timeout,
+    /// The socket was disconnected before it acknowledged.
+    #[error("the socket was disconnected before it acknowledged")]
+    Disconnected,
+    /// The client acknowledged with other arguments than were asked for.
+    #[error("the acknowledgement cannot be read: {0}")]
+    Decode(#[from] ArgsError),
+}
+
+/// A broadcast was not acknowledged by all who were asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BroadcastAckError<T> {
+    /// The acknowledgements that came.
+    pub responses: Vec<T>,
+    /// How many sockets did not acknowledge: they had no time left, or were disconnected.
+    pub missing: usize,
+    /// How many acknowledgements had other arguments than were asked for.
+    pub unreadable: usize,
+    /// Why nothing was sent to some of the sockets, or to any.
+    pub emit: Option<EmitError>,
+}
+
+impl<T> fmt::Display for BroadcastAckError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(emit) = &self.emit {
+            return write!(f, "the broadcast was not sent to all: {emit}");
+        }
+        let (came, missing) = (self.responses.len(), self.missing);
+        write!(f, "{missing} sockets did not acknowledge in time, {came} did")?;
+        match self.unreadable {
+            0 => Ok(()),
+            count => write!(f, ", {count} of the acknowledgements cannot be read"),
+        }
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for BroadcastAckError<T> {}
+
+/// An operation did not reach every shard.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{missing} shards did not answer in time")]
+pub struct IncompleteError<T: fmt::Debug> {
+    /// What the others answered.
+    pub partial: T,
+    /// How many shards did not answer.
+    pub missing: usize,
+}
+
+/// A middleware's refusal, which the client receives as its `connect_error`.
+///
+/// ```
+/// # use sedge::ConnectError;
+/// let error = ConnectError::new("not authorized").data(&("retry after", 30));
+/// assert_eq!(error.message(), "not authorized");
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectError {
+    message: String,
+    data: Option<Box<Value>>,
+}
+
+impl ConnectError {
+    /// A refusal with a message, `err.message` on the client.
+    pub fn new(message: impl Into<String>) -> Self {
+        ConnectError { message: message.into(), data: None }
+    }
+
+    /// Adds details, `err.data` on the client. Details that cannot be serialized are left out, and
+    /// the log says so.
+    pub fn data<T: Serialize + ?Sized>(mut self, data: &T) -> Self {
+        match Value::from_serialize(data) {
+            Ok(value) => self.data = Some(Box::new(value)),
+            Err(error) => {
+                tracing::error!(%error, "the details of a connect error cannot be serialized");
+            }
+        }
+        self
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The details, if there are any.
+    pub fn details(&self) -> Option<&Value> {
+        self.data.as_deref()
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<&str> for ConnectError {
+    fn from(message: &str) -> Self {
+        ConnectError::new(message)
+    }
+}
+
+impl From<String> for ConnectError {
+    fn from(message: String) -> Self {
+        ConnectError::new(message)
+    }
+}
+
+/// Why an extractor could not be made, so that the handler was not called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// The client's arguments or auth payload are not of the type that was asked for.
+    #[error("{0}")]
+    Decode(#[from] ArgsError),
+    /// The server was built without this state; see [`ServerBuilder::state`](crate::ServerBuilder::state).
+    #[error("the server has no state of the type {0}")]
+    MissingState(&'static str),
+    /// The socket has no extension of this type; see [`Socket::extensions`](crate::Socket::extensions).
+    #[error("the socket has no extension of the type {0}")]
+    MissingExtension(&'static str),
+    /// Another reason, for extractors of your own.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A handler did not do its work. It is logged, counted, and given to the hook of
+/// [`ServerBuilder::on_error`](crate::ServerBuilder::on_error); the socket stays connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerError {
+    pub(crate) event: Box<str>,
+    pub(crate) kind: HandlerErrorKind,
+}
+
+/// What kept a handler from doing its work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandlerErrorKind {
+    /// It was not called because one of its arguments could not be made: most often the client
+    /// sent something else than [`Data`](crate::extract::Data) asked for.
+    #[error("the handler was not called: {0}")]
+    Extract(#[from] ExtractError),
+    /// It returned an error.
+    #[error("the handler failed: {0}")]
+    Failed(String),
+    /// It panicked.
+    #[error("the handler panicked: {0}")]
+    Panicked(String),
+}
+
+impl HandlerError {
+    /// The event's name; `connect` and `disconnect` for those handlers, and `middleware`.
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> &HandlerErrorKind {
+        &self.kind
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "event {:?}: {}", self.event, self.kind)
+    }
+}
+
+impl std::error::Error for HandlerError {}
+
+/// The words of a panic, if it has some.
+pub(crate) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_error_keeps_message_and_details() {
+        let error = ConnectError::new("no").data(&[1, 2]);
+        assert_eq!(error.to_string(), "no");
+        assert_eq!(error.details().and_then(|data| data[1].as_u64()), Some(2));
+        assert_eq!(ConnectError::from("no").details(), None);
+    }
+
+    #[test]
+    fn a_broadcast_error_says_what_is_missing() {
+        let mut error =
+            BroadcastAckError { responses: vec![1, 2], missing: 3, unreadable: 0, emit: None };
+        assert_eq!(error.to_string(), "3 sockets did not acknowledge in time, 2 did");
+        error.unreadable = 1;
+        assert!(error.to_string().ends_with("1 of the acknowledgements cannot be read"));
+    }
+
+    #[test]
+    fn a_handler_error_names_the_event() {
+        let kind = HandlerErrorKind::Extract(ExtractError::from(ArgsError::Missing(1)));
+        let error = HandlerError { event: "say".into(), kind };
+        assert_eq!(
+            error.to_string(),
+            "event \"say\": the handler was not called: missing argument 1"
+        );
+    }
+
+    #[test]
+    fn panics_with_and_without_words() {
+        assert_eq!(panic_words(&"a"), "a");
+        assert_eq!(panic_words(&String::from("b")), "b");
+        assert_eq!(panic_words(&1), "?");
+    }
+}

@@ -1,0 +1,107 @@
+//! A Socket.IO server for Rust: namespaces, rooms, typed handlers, acknowledgements and broadcasts.
+//! The official clients, from Socket.IO 1 to 4, connect to it as they are.
+//!
+//! ```no_run
+//! use sedge::extract::{Ack, Data};
+//! use sedge::{DisconnectReason, Server, Socket};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let io = Server::new()?;
+//!
+//! io.on_connect(async |socket: Socket| {
+//!     println!("{} connected", socket.id());
+//!     socket.join("lobby")
+//! });
+//! io.on("say", async |socket: Socket, Data(text): Data<String>, ack: Ack| {
+//!     socket.to("lobby").emit("said", &(socket.id(), text))?;
+//!     ack.send("delivered")
+//! });
+//! io.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+//!     println!("{} left: {reason}", socket.id());
+//! });
+//!
+//! let listening = io.listen("127.0.0.1:3000".parse()?).await?;
+//! println!("listening on http://{}", listening.local_addr());
+//! tokio::signal::ctrl_c().await?;
+//! io.close(std::time::Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where things are
+//!
+//! - [`Server`]: options ([`ServerBuilder`]), namespaces ([`Server::of`]), listening, or serving beside
+//!   an axum application ([`Server::layer`]);
+//! - [`Namespace`]: middlewares and handlers; broadcasts to its sockets;
+//! - [`Socket`]: one client in one namespace: emitting, rooms, disconnecting;
+//! - [`BroadcastOperator`]: many sockets at once, chosen by rooms;
+//! - [`extract`]: what handlers can have as arguments;
+//! - [`limits`]: every bound, with its reason.
+//!
+//! # How handlers run
+//!
+//! The server's connections are spread over *shards*, each of them a thread. A socket's handlers run
+//! on its shard, so they need not be `Send` between their `.await`s, and they must not block: work
+//! that takes long belongs on [`tokio::task::spawn_blocking`] or another runtime.
+//!
+//! Events of one socket start in the order in which they came. The part of a handler before its
+//! first `.await` runs at once and undisturbed; after that, handlers interleave, as in Node. A
+//! handler that never waits costs no task. If it panics or returns an error, that is logged, counted,
+//! and given to [`ServerBuilder::on_error`]; the socket stays connected.
+//!
+//! # What an argument list is
+//!
+//! A Socket.IO event has a list of arguments. Where arguments are sent (`emit`, [`Ack::send`]) or taken
+//! ([`Data`], `emit_with_ack`), a tuple is that list, `()` is the empty one, and any other
+//! type is a single argument. A `Vec` is one argument (an array), as is a struct (an object).
+//! Binary data (`bytes::Bytes`) travels as binary.
+//!
+//! [`Ack::send`]: extract::Ack::send
+//! [`Data`]: extract::Data
+
+mod builder;
+mod core;
+mod deadline;
+mod error;
+pub mod extract;
+mod gather;
+mod handler;
+mod handshake_value;
+mod id;
+pub mod limits;
+mod metrics;
+mod namespace;
+mod operator;
+mod reason;
+mod remote;
+mod server;
+mod shard;
+mod socket;
+mod type_map;
+
+pub use builder::ServerBuilder;
+pub use error::{
+    AckError, BroadcastAckError, BuildError, ConnectError, EmitError, ExtractError, HandlerError,
+    HandlerErrorKind, IncompleteError, NamespaceError, Overloaded,
+};
+pub use gather::BroadcastAck;
+pub use handler::{Handler, HandlerOutput, stage};
+pub use id::SocketId;
+pub use metrics::{ServerMetrics, SocketMetrics};
+pub use namespace::Namespace;
+pub use operator::{Applied, BroadcastOperator, FetchSockets};
+pub use reason::DisconnectReason;
+pub use remote::RemoteSocket;
+pub use server::{Server, SocketLayer, SocketService};
+pub use socket::{AckFuture, Extensions, JoinRoomError, ProtocolVersion, Socket, SocketEmitter};
+
+pub use sedge_adapter::{IntoRooms, JoinError, Room};
+pub use sedge_engine::config::{HttpCompression, PerMessageDeflate};
+pub use sedge_engine::hooks::{ConnectionError, RequestInfo};
+pub use sedge_engine::{
+    ConfigError, Cookie, Cors, CorsOrigin, Handshake, ListenOptions, Listening,
+    Metrics as EngineMetrics, NotFound, PeerAddr, ResponseBody, SameSite, StartError, Transport,
+};
+pub use sedge_protocol::socketio::{
+    ArgsError, CustomDecoder, CustomParser, EncodeError, Number, Parser, Value,
+};

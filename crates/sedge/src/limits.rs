@@ -1,0 +1,81 @@
+//! Every bound of this crate, with its reason and its default. All can be changed on
+//! [`ServerBuilder`](crate::ServerBuilder).
+
+use std::time::Duration;
+
+pub use sedge_adapter::RoomLimits;
+
+/// A client that has joined no namespace after this long is closed, as in the official server.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// How long a broadcast waits for acknowledgements, and a request for the answers of all shards,
+/// unless the caller says otherwise.
+///
+/// The official server waits one millisecond for a broadcast without a time limit, by an
+/// oversight, and five seconds for requests in a cluster.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Namespaces one connection may be in, or be waiting for, at a time. One more is answered with
+/// `CONNECT_ERROR`.
+///
+/// Applications have a handful of namespaces; the official server's lack of a limit lets one
+/// connection make ten thousand sockets.
+pub const NAMESPACES_PER_CONNECTION_MAX: usize = 100;
+
+/// Acknowledgements one socket may owe at a time. One more `emit_with_ack` is an error.
+///
+/// Each costs some 40 bytes until it is answered, times out or the socket goes; ten thousand are
+/// far beyond what a client works off in a sensible time.
+pub const PENDING_ACKS_MAX: usize = 10_000;
+
+/// Handlers of one connection that may be waiting at an `.await` at a time. Beyond it the
+/// connection is not read until one has ended.
+///
+/// It turns a client that sends faster than its handlers finish into one that waits in its own
+/// kernel's buffers instead of in this process's memory.
+pub const HANDLERS_IN_FLIGHT_MAX: usize = 1_000;
+
+/// Namespaces a server may have. Each costs a table on every shard.
+pub const NAMESPACES_MAX: usize = 10_000;
+
+/// The longest namespace name in bytes; it stands in every packet of the namespace.
+pub const NAMESPACE_LEN_MAX: usize = 512;
+
+/// Binary attachments of one packet, as in the official parser.
+pub const ATTACHMENTS_MAX: usize = 10;
+
+/// The attachments of one packet together, in bytes. Each of them is also bounded by
+/// [`max_payload`](crate::ServerBuilder::max_payload).
+pub const ATTACHMENT_BYTES_MAX: usize = 10_000_000;
+
+/// The capacity an encoding buffer keeps after a larger packet.
+pub(crate) const ENCODE_BUFFER_KEPT: usize = 64 * 1024;
+
+/// Acknowledgement ids of single sockets are below this, those of broadcasts are not, so the two
+/// never meet in one socket's table. Both stay below 2^31 because some clients (the official Java
+/// client among them) read ids as 32-bit signed numbers.
+pub(crate) const BROADCAST_ACK_IDS: u32 = 1 << 30;
+
+/// The limits of one server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) namespaces_per_connection: usize,
+    pub(crate) pending_acks: usize,
+    pub(crate) handlers_in_flight: usize,
+    pub(crate) attachments: usize,
+    pub(crate) attachment_bytes: usize,
+    pub(crate) rooms: RoomLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            namespaces_per_connection: NAMESPACES_PER_CONNECTION_MAX,
+            pending_acks: PENDING_ACKS_MAX,
+            handlers_in_flight: HANDLERS_IN_FLIGHT_MAX,
+            attachments: ATTACHMENTS_MAX,
+            attachment_bytes: ATTACHMENT_BYTES_MAX,
+            rooms: RoomLimits::default(),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The server: the handle to everything.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use sedge_engine::{
+    BoxError, Engine, EngineLayer, EngineService, ListenOptions, Listening, NotFound, ResponseBody,
+};
+use tokio::sync::oneshot;
+use tower_service::Service;
+
+use crate::builder::ServerBuilder;
+use crate::core::Core;
+use crate::error::{BuildError, NamespaceError};
+use crate::handler::{Handler, stage};
+use crate::metrics::{ServerMetrics, SocketMetrics};
+use crate::namespace::Namespace;
+use crate::operator::{BroadcastOperator, broadcast_methods};
+use crate::shard::{Command, ShardApp};
+use sedge_adapter::Target;
+
+/// A Socket.IO server.
+///
+/// Handles are cheap to clone and can be used from any thread. Its threads run until
+/// [`close`](Server::close), whether or not handles are left.
+///
+/// What has to do with handlers and broadcasts concerns the root namespace `/`; [`of`](Server::of) gives
+/// the others.
+#[derive(Clone)]
+pub struct Server {
+    root: Namespace,
+}
+
+impl Server {
+    /// A server with the default options; it listens nowhere yet.
+    pub fn new() -> Result<Server, BuildError> {
+        Server::builder().build()
+    }
+
+    /// Collects options.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    pub(crate) fn new_at(root: Namespace) -> Server {
+        Server { root }
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        self.root.core()
+    }
+
+    fn engine(&self) -> &Engine<ShardApp> {
+        self.core().engine()
+    }
+
+    /// The root namespace, `/`. It always exists.
+    pub fn root(&self) -> &Namespace {
+        &self.root
+    }
+
+    /// The namespace of this name, which is made if there is none; a missing `/` in front is added.
+    /// Clients can only join namespaces that exist.
+    pub fn of(&self, name: &str) -> Result<Namespace, NamespaceError> {
+        match name {
+            "" | "/" => Ok(self.root.clone()),
+            _ => self.core().of(name, Some(&self.root)),
+        }
+    }
+
+    /// See [`Namespace::middleware`].
+    pub fn middleware<T: 'static>(&self, handler: impl Handler<stage::Middleware, T>) -> &Self {
+        self.root.middleware(handler);
+        self
+    }
+
+    /// See [`Namespace::on_connect`].
+    pub fn on_connect<T: 'static>(&self, handler: impl Handler<stage::Connect, T>) -> &Self {
+        self.root.on_connect(handler);
+        self
+    }
+
+    /// See [`Namespace::on`].
+    ///
+    /// # Panics
+    ///
+    /// If the name is reserved.
+    pub fn on<T: 'static>(&self, event: &str, handler: impl Handler<stage::Event, T>) -> &Self {
+        self.root.on(event, handler);
+        self
+    }
+
+    /// See [`Namespace::on_any`].
+    pub fn on_any<T: 'static>(&self, handler: impl Handler<stage::Event, T>) -> &Self {
+        self.root.on_any(handler);
+        self
+    }
+
+    /// See [`Namespace::on_fallback`].
+    pub fn on_fallback<T: 'static>(&self, handler: impl Handler<stage::Event, T>) -> &Self {
+        self.root.on_fallback(handler);
+        self
+    }
+
+    /// See [`Namespace::on_disconnect`].
+    pub fn on_disconnect<T: 'static>(&self, handler: impl Handler<stage::Disconnect, T>) -> &Self {
+        self.root.on_disconnect(handler);
+        self
+    }
+
+    broadcast_methods!(|server: &Server| BroadcastOperator::new(
+        server.root.clone(),
+        Target::everyone()
+    ));
+
+    /// Listens on a TCP address with the server's own HTTP listener, which runs on its shards. Other
+    /// paths than the server's get 404. Port 0 takes a free port;
+    /// [`Listening::local_addr`] says which.
+    pub async fn listen(&self, address: SocketAddr) -> io::Result<Listening> {
+        self.listen_with(address, ListenOptions::default()).await
+    }
+
+    /// Listens on a TCP address, with TLS, or with another service for the other paths.
+    pub async fn listen_with(
+        &self,
+        address: SocketAddr,
+        options: ListenOptions,
+    ) -> io::Result<Listening> {
+        self.engine().listen_with(address, options).await
+    }
+
+    /// A layer that answers requests for the server's path and lets the wrapped service, such as an
+    /// axum `Router`, answer all others. Connections move to the server's own threads.
+    pub fn layer(&self) -> SocketLayer {
+        SocketLayer { engine: self.engine().layer() }
+    }
+
+    /// A service that answers requests for the server's path, and 404 to all others.
+    pub fn service(&self) -> SocketService<NotFound> {
+        tower_layer::Layer::layer(&self.layer(), NotFound)
+    }
+
+    /// The server's state of a type, as given to the builder.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.core().state()
+    }
+
+    /// The counters of all shards.
+    pub fn metrics(&self) -> ServerMetrics {
+        let shards: Vec<SocketMetrics> =
+            self.core().metrics().iter().map(|shard| shard.snapshot()).collect();
+        let mut total = SocketMetrics::default();
+        for shard in &shards {
+            total += *shard;
+        }
+        ServerMetrics { shards, total, engine: self.engine().metrics() }
+    }
+
+    /// How many sockets are connected to this process, over all namespaces.
+    pub fn socket_count(&self) -> u64 {
+        self.metrics().total.sockets
+    }
+
+    /// How many shards, that is threads, the server has.
+    pub fn shard_count(&self) -> usize {
+        self.core().shard_count()
+    }
+
+    /// Ends the server. Nobody is let in any more; every socket's `on_disconnect` handlers are told
+    /// [`ServerShuttingDown`](crate::DisconnectReason::ServerShuttingDown); handlers that wait at an
+    /// `.await` may end; then connections and listeners are closed. Clients see their transport
+    /// close, and reconnect by themselves wherever they can.
+    ///
+    /// It takes no longer than the deadline, at which whatever still runs is dropped. Called in a
+    /// handler, it waits for that handler until the deadline.
+    pub async fn close(&self, deadline: Duration) {
+        let begin = tokio::time::Instant::now();
+        self.core().begin_closing();
+        let handlers_ended = async {
+            let mut waits = Vec::new();
+            for shard in 0..self.shard_count() {
+                let (done, wait) = oneshot::channel();
+                if self.core().command(shard, Command::Close { done }).is_ok() {
+                    waits.push(wait);
+                }
+            }
+            for wait in waits {
+                let _ = wait.await;
+            }
+        };
+        let _ = tokio::time::timeout(deadline, handlers_ended).await;
+        self.engine().close(deadline.saturating_sub(begin.elapsed())).await;
+        self.core().forget_namespaces();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("shards", &self.shard_count()).finish_non_exhaustive()
+    }
+}
+
+/// A tower layer; see [`Server::layer`].
+#[derive(Clone)]
+pub struct SocketLayer {
+    engine: EngineLayer<ShardApp>,
+}
+
+/// A tower service; see [`Server::layer`] and [`Server::service`].
+#[derive(Clone)]
+pub struct SocketService<S> {
+    inner: EngineService<ShardApp, S>,
+}
+
+impl<S> tower_layer::Layer<S> for SocketLayer {
+    type Service = SocketService<S>;
+
+    fn layer(&self, inner: S) -> SocketService<S> {
+        SocketService { inner: self.engine.layer(inner) }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for SocketService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S::Future: Send + 'static,
+    ReqBody: Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<BoxError>,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        self.inner.call(request)
+    }
+}
+
+impl fmt::Debug for SocketLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for SocketService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketService").finish_non_exhaustive()
+    }
+}

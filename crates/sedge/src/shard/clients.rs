@@ -1,0 +1,553 @@
+//! The connections of a shard: which namespaces each has joined, and what the order of packets has
+//! to be.
+//!
+//! ```text
+//! session opens -> Client -- CONNECT -> pending -- middlewares pass --> joined
+//!                    |                    '------- refused: CONNECT_ERROR, back to the start
+//!                    |-- nothing joined in time, a packet out of order -> forced server close
+//!                    '-- something that is no packet ------------------> parse error
+//! ```
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{self, Waker};
+
+use sedge_adapter::MemberId;
+use sedge_engine::{Handshake, Message, SendOptions, Sent, SessionKey};
+use sedge_protocol::engine::Version;
+use sedge_protocol::socketio::{
+    Decoder, EncodeError, MessageBuf, Packet, PacketKind, Parser, Value,
+};
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use super::members::LocalNamespace;
+use super::{LocalShard, State, messages};
+use crate::error::ConnectError;
+use crate::handler::listener::Table;
+use crate::handler::stage::{self, Context, EventDetails};
+use crate::id::SocketId;
+use crate::namespace::Namespace;
+use crate::reason::DisconnectReason;
+use crate::socket::{Birth, PendingAck, Socket};
+
+/// A connection.
+pub(super) struct Client {
+    session: SessionKey,
+    handshake: Arc<Handshake>,
+    decoder: Decoder,
+    /// The namespaces joined or asked for; nearly always one.
+    joined: SmallVec<[Joined; 1]>,
+    /// Tells this client from others that had the same slot, for timers.
+    serial: u32,
+    /// Handlers of its sockets that wait at an `.await`.
+    pub(super) in_flight: u32,
+    version: Version,
+    /// Whether reading is stopped because too many handlers wait.
+    pub(super) held: bool,
+    /// Whether it has ever joined a namespace.
+    settled: bool,
+}
+
+/// A namespace of a connection.
+#[derive(Clone, Copy)]
+struct Joined {
+    namespace: u32,
+    /// `None` while the middlewares examine it.
+    member: Option<MemberIndex>,
+}
+
+/// A member's number; one value is spared so that "none" needs no room of its own.
+#[derive(Clone, Copy)]
+struct MemberIndex(std::num::NonZeroU32);
+
+impl MemberIndex {
+    fn new(member: MemberId) -> Option<Self> {
+        std::num::NonZeroU32::new(member.0.wrapping_add(1)).map(MemberIndex)
+    }
+
+    fn get(self) -> MemberId {
+        MemberId(self.0.get() - 1)
+    }
+}
+
+impl Client {
+    pub(super) fn session(&self) -> SessionKey {
+        self.session
+    }
+}
+
+/// The connection's name for the CONNECT answer.
+#[derive(Serialize)]
+struct ConnectAnswer<'a> {
+    sid: &'a str,
+}
+
+/// What a refused client is told.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Value>,
+}
+
+impl LocalShard {
+    /// A connection has opened. Clients of Engine.IO 3 are in the root namespace without asking.
+    pub(super) fn open(self: &Rc<Self>, session: SessionKey, handshake: Arc<Handshake>) {
+        let Some(version) = self.engine.version(session) else { return };
+        let serial = {
+            let mut state = self.state.borrow_mut();
+            state.next_serial = state.next_serial.wrapping_add(1);
+            let serial = state.next_serial;
+            let client = Client {
+                session,
+                handshake,
+                decoder: Decoder::new(),
+                joined: SmallVec::new(),
+                serial,
+                in_flight: 0,
+                version,
+                held: false,
+                settled: false,
+            };
+            state.clients.set(session.slot(), client);
+            serial
+        };
+        let timer = u64::from(serial) << 32 | session.slot() as u64;
+        self.engine.set_timer(self.core.options.connect_timeout, timer);
+        if version == Version::V3 {
+            self.ask_to_join(session, "/", None);
+        }
+    }
+
+    /// A connection that has never joined a namespace has had its time.
+    pub(super) fn connect_timeout(self: &Rc<Self>, timer: u64) {
+        let (serial, slot) = ((timer >> 32) as u32, timer as u32 as usize);
+        let session = {
+            let mut state = self.state.borrow_mut();
+            let client = state.clients.get_mut(slot);
+            client.filter(|client| client.serial == serial && !client.settled).map(|c| c.session)
+        };
+        if let Some(session) = session {
+            self.break_off(session, DisconnectReason::ForcedServerClose);
+        }
+    }
+
+    /// A message has arrived. A custom parser is user code, so the decoder is taken out meanwhile.
+    pub(super) fn message(self: &Rc<Self>, session: SessionKey, message: Message<'_>) {
+        let Some(mut decoder) = self.with_client(session, |c| std::mem::take(&mut c.decoder))
+        else {
+            return;
+        };
+        let (parser, limits) = (&self.core.options.parser, &self.core.decode_limits);
+        let packet = match message {
+            Message::Text(text) => decoder.text(parser, text, limits),
+            Message::Binary(data) => decoder.binary(parser, data, limits),
+        };
+        self.with_client(session, |client| client.decoder = decoder);
+        match packet {
+            Ok(Some(packet)) => self.packet(session, &packet),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(?session, %error, "a client sent something that is no packet");
+                self.metrics.parse_errors.add(1);
+                self.break_off(session, DisconnectReason::ParseError);
+            }
+        }
+    }
+
+    fn packet(self: &Rc<Self>, session: SessionKey, packet: &Packet<'_>) {
+        let Some(target) = self.addressee(session, &packet.nsp) else {
+            return match packet.kind {
+                PacketKind::Connect => self.connect_packet(session, packet),
+                _ => self.out_of_order(session, packet.kind),
+            };
+        };
+        match packet.kind {
+            PacketKind::Event => self.event(target, packet),
+            PacketKind::Ack => self.acknowledged(&target.socket, packet),
+            PacketKind::Disconnect => {
+                self.close_socket(&target.socket, DisconnectReason::ClientNamespaceDisconnect);
+            }
+            PacketKind::Connect | PacketKind::ConnectError => {
+                self.out_of_order(session, packet.kind);
+            }
+        }
+    }
+
+    /// The socket that a packet is for, with all handlers.
+    fn addressee(&self, session: SessionKey, name: &str) -> Option<Addressee> {
+        let mut state = self.state.borrow_mut();
+        let State { clients, namespaces, .. } = &mut *state;
+        let client = clients.get_mut(session.slot()).filter(|c| c.session == session)?;
+        for joined in &client.joined {
+            let Some(Some(namespace)) = namespaces.get_mut(joined.namespace as usize) else {
+                continue;
+            };
+            if namespace.name() == name {
+                let member = namespace.get(joined.member?.get())?;
+                let (socket, own) = (member.socket.clone(), member.own.clone());
+                return Some(Addressee { socket, own, table: namespace.table() });
+            }
+        }
+        None
+    }
+
+    fn event(self: &Rc<Self>, target: Addressee, packet: &Packet<'_>) {
+        let Some(event) = packet.event() else { return };
+        self.metrics.events_in.add(1);
+        let Addressee { socket, table, own } = &target;
+        let name = event.name;
+        let details = EventDetails { name, args: &event.args, ack: packet.id };
+        let context = Context { socket, details };
+        for table in [Some(table), own.as_ref()].into_iter().flatten() {
+            for listener in &table.any {
+                self.run(&**listener, &context, name);
+            }
+        }
+        let mut handled = false;
+        for table in [Some(table), own.as_ref()].into_iter().flatten() {
+            for listener in table.event(name) {
+                handled = true;
+                self.run(&**listener, &context, name);
+            }
+        }
+        if !handled {
+            for listener in &table.fallback {
+                self.run(&**listener, &context, name);
+            }
+        }
+    }
+
+    /// Acknowledgements that nobody waits for, surplus or made up, are ignored.
+    fn acknowledged(&self, socket: &Socket, packet: &Packet<'_>) {
+        let Some(id) = packet.id.and_then(|id| u32::try_from(id).ok()) else { return };
+        let Some(Some(pending)) = self.with_member(socket, |member| member.take_ack(id)) else {
+            return;
+        };
+        self.metrics.acks_in.add(1);
+        let args = packet.args().into_owned();
+        match pending {
+            PendingAck::One(reply) => {
+                let _ = reply.send(args);
+            }
+            PendingAck::Broadcast(acks) => acks.acknowledged(self.index, args),
+        }
+    }
+
+    /// A packet for a namespace that is not joined, or one that makes no sense: the official server
+    /// closes the connection.
+    fn out_of_order(self: &Rc<Self>, session: SessionKey, kind: PacketKind) {
+        tracing::debug!(?session, ?kind, "a client sent a packet out of order");
+        self.metrics.state_errors.add(1);
+        self.break_off(session, DisconnectReason::ForcedServerClose);
+    }
+
+    fn connect_packet(self: &Rc<Self>, session: SessionKey, packet: &Packet<'_>) {
+        let Some(version) = self.with_client(session, |client| client.version) else { return };
+        let auth = match version {
+            Version::V3 => Ok(packet.nsp_query.as_deref().map(query_object)),
+            Version::V4 => packet.payload(),
+        };
+        let Ok(auth) = auth else {
+            self.metrics.parse_errors.add(1);
+            return self.break_off(session, DisconnectReason::ParseError);
+        };
+        match &packet.nsp_query {
+            // Only the old protocols have a query; later ones would have a namespace of that name.
+            Some(query) if version == Version::V4 => {
+                self.ask_to_join(session, &format!("{}?{query}", packet.nsp), auth);
+            }
+            _ => self.ask_to_join(session, &packet.nsp, auth),
+        }
+    }
+
+    /// A client asks to join a namespace.
+    fn ask_to_join(self: &Rc<Self>, session: SessionKey, name: &str, auth: Option<Value>) {
+        if self.core.is_closing() {
+            return self.break_off(session, DisconnectReason::ServerShuttingDown);
+        }
+        let Some(namespace) = self.core.find(name) else {
+            let refusal = Refusal { message: "Invalid namespace", data: None };
+            return self.refuse(session, name, &refusal);
+        };
+        let index = namespace.shared().index;
+        let max = self.core.options.limits.namespaces_per_connection;
+        let known = self.with_client(session, |client| {
+            let asked_before = client.joined.iter().any(|joined| joined.namespace == index);
+            (
+                asked_before,
+                client.joined.len() >= max,
+                client.version,
+                Arc::clone(&client.handshake),
+            )
+        });
+        let Some((asked_before, full, version, handshake)) = known else { return };
+        if asked_before {
+            return self.out_of_order(session, PacketKind::Connect);
+        }
+        if full {
+            let refusal = Refusal { message: "Too many namespaces", data: None };
+            return self.refuse(session, name, &refusal);
+        }
+        let id = self.new_id(session, version, name);
+        let shard = self.index;
+        let birth = Birth { id, namespace, handshake, auth, session, shard, version };
+        self.examine(Socket::new(birth));
+    }
+
+    /// The id of a new socket. Old clients make up their ids themselves and have to be met.
+    fn new_id(&self, session: SessionKey, version: Version, namespace: &str) -> SocketId {
+        if version == Version::V3
+            && let Some(sid) = self.engine.sid(session)
+        {
+            let (sid, slash) = (sid.text(), namespace == "/");
+            let sid = sid.as_str();
+            return SocketId::named(&if slash {
+                sid.to_owned()
+            } else {
+                format!("{namespace}#{sid}")
+            });
+        }
+        SocketId::random(self.engine.random())
+    }
+
+    /// Lets the middlewares examine a socket; without any, it is in.
+    fn examine(self: &Rc<Self>, socket: Socket) {
+        let table = {
+            let mut state = self.state.borrow_mut();
+            let namespace = socket.namespace().clone();
+            let index = namespace.shared().index;
+            let Some(client) = state.client(socket.session()) else { return };
+            client.joined.push(Joined { namespace: index, member: None });
+            state.make_namespace(namespace).table()
+        };
+        if table.middlewares.is_empty() {
+            return self.admit(&socket);
+        }
+        let mut examination = Box::pin(Rc::clone(self).examination(socket, table));
+        let waker = Waker::noop();
+        if examination.as_mut().poll(&mut task::Context::from_waker(waker)).is_pending() {
+            self.engine.spawn(examination);
+        }
+    }
+
+    async fn examination(self: Rc<Self>, socket: Socket, table: Rc<Table>) {
+        let in_flight = self.take_off();
+        for middleware in &table.middlewares {
+            let context = Context { socket: &socket, details: () };
+            if let Err(error) = self.run_middleware(&**middleware, &context).await {
+                return self.turn_away(&socket, &error);
+            }
+        }
+        drop(in_flight);
+        if self.core.is_closing() {
+            return self.break_off(socket.session(), DisconnectReason::ServerShuttingDown);
+        }
+        self.admit(&socket);
+    }
+
+    /// The socket is in: it gets its place, the client is told, and its handlers are called.
+    fn admit(self: &Rc<Self>, socket: &Socket) {
+        let (table, member) = {
+            let mut state = self.state.borrow_mut();
+            let State { clients, namespaces, .. } = &mut *state;
+            let index = socket.namespace().shared().index;
+            let client = clients.get_mut(socket.session().slot());
+            let client = client.filter(|client| client.session == socket.session());
+            // The client may have gone while the middlewares were at work.
+            let Some(client) = client else { return };
+            let Some(Some(namespace)) = namespaces.get_mut(index as usize) else { return };
+            let Some(joined) = client.joined.iter_mut().find(|j| j.namespace == index) else {
+                return;
+            };
+            let member = namespace.insert(socket.clone());
+            joined.member = MemberIndex::new(member);
+            client.settled = true;
+            (namespace.table(), member)
+        };
+        for registration in socket.set_connected(member) {
+            self.register(socket, &registration);
+        }
+        self.metrics.sockets.add(1);
+        self.metrics.connects.add(1);
+        let _ = socket.send_packet(SendOptions::default(), |parser, nsp, out| {
+            match socket.protocol_version() {
+                Version::V3 => parser.connect(nsp, None::<&()>, out),
+                Version::V4 => {
+                    parser.connect(nsp, Some(&ConnectAnswer { sid: socket.id().as_str() }), out)
+                }
+            }
+        });
+        let context = Context { socket, details: () };
+        for listener in &table.connect {
+            self.run(&**listener, &context, "connect");
+        }
+    }
+
+    /// A middleware has refused the socket.
+    fn turn_away(&self, socket: &Socket, error: &ConnectError) {
+        let index = socket.namespace().shared().index;
+        self.with_client(socket.session(), |client| {
+            client.joined.retain(|joined| joined.namespace != index);
+        });
+        let name = socket.namespace().name();
+        let refusal = Refusal { message: error.message(), data: error.details() };
+        match socket.protocol_version() {
+            Version::V4 => self.refuse(socket.session(), name, &refusal),
+            // The clients of those days get the bare details, or the bare message.
+            Version::V3 => match error.details() {
+                Some(details) => self.refuse(socket.session(), name, details),
+                None => self.refuse(socket.session(), name, error.message()),
+            },
+        }
+    }
+
+    fn refuse<T: Serialize + ?Sized>(&self, session: SessionKey, name: &str, refusal: &T) {
+        self.metrics.connects_refused.add(1);
+        self.send_plain(session, |parser, out| parser.connect_error(name, refusal, out));
+    }
+
+    /// Sends a packet that is no socket's.
+    fn send_plain(
+        &self,
+        session: SessionKey,
+        encode: impl FnOnce(&Parser, &mut MessageBuf) -> Result<(), EncodeError>,
+    ) -> Option<Sent> {
+        LocalShard::with_buffer(&self.core, |buffer| {
+            encode(&self.core.options.parser, buffer).ok()?;
+            Some(self.send(session, messages(buffer), SendOptions::default()))
+        })
+    }
+
+    /// The server disconnects a socket, and with `close` its connection.
+    pub(crate) fn disconnect(self: &Rc<Self>, socket: &Socket, close: bool) {
+        if !socket.connected() {
+            return;
+        }
+        let session = socket.session();
+        let sockets = if close { self.sockets_of(session) } else { [socket.clone()].into() };
+        for socket in &sockets {
+            let _ = socket.send_packet(SendOptions::default(), |parser, nsp, out| {
+                parser.disconnect(nsp, out)
+            });
+            self.close_socket(socket, DisconnectReason::ServerNamespaceDisconnect);
+        }
+        if close {
+            self.break_off(session, DisconnectReason::ForcedServerClose);
+        }
+    }
+
+    /// Ends a connection from here.
+    fn break_off(self: &Rc<Self>, session: SessionKey, reason: DisconnectReason) {
+        self.engine.close(session);
+        self.close_client(session, reason);
+    }
+
+    /// A connection has ended: so have its sockets, in the order in which they joined.
+    pub(super) fn close_client(self: &Rc<Self>, session: SessionKey, reason: DisconnectReason) {
+        let sockets = self.sockets_of(session);
+        let client = {
+            let mut state = self.state.borrow_mut();
+            if state.client(session).is_none() {
+                return;
+            }
+            state.clients.take(session.slot())
+        };
+        for socket in &sockets {
+            self.close_socket(socket, reason);
+        }
+        drop(client);
+    }
+
+    /// The connected sockets of a connection.
+    fn sockets_of(&self, session: SessionKey) -> SmallVec<[Socket; 1]> {
+        let mut state = self.state.borrow_mut();
+        let Some(client) = state.client(session) else { return SmallVec::new() };
+        let joined = client.joined.clone();
+        let socket = |joined: Joined| {
+            let namespace = state.namespaces.get(joined.namespace as usize)?.as_ref()?;
+            Some(namespace.get(joined.member?.get())?.socket.clone())
+        };
+        joined.into_iter().filter_map(socket).collect()
+    }
+
+    /// A socket is gone: it leaves everything, who waits for it is told, and so are its handlers.
+    fn close_socket(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
+        let (mut member, rooms, table) = {
+            let mut state = self.state.borrow_mut();
+            let index = socket.namespace().shared().index;
+            if let Some(client) = state.client(socket.session()) {
+                client.joined.retain(|joined| joined.namespace != index);
+            }
+            let Some(namespace) = state.namespace(index) else { return };
+            if namespace.find(socket).is_none() {
+                return;
+            }
+            let Some((member, rooms)) = namespace.remove(socket.member()) else { return };
+            (member, rooms, namespace.table())
+        };
+        let own = member.own.take();
+        let told = !table.disconnect.is_empty() || own.is_some();
+        let all_rooms = || std::iter::once(socket.id().room()).chain(rooms).collect();
+        socket.set_disconnected(told.then(all_rooms));
+        self.metrics.sockets.sub(1);
+        for pending in member.take_acks() {
+            if let PendingAck::Broadcast(acks) = pending {
+                acks.lost();
+            }
+        }
+        drop(member);
+        let context = Context { socket, details: reason };
+        for table in [Some(&table), own.as_ref()].into_iter().flatten() {
+            for listener in &table.disconnect {
+                self.run::<stage::Disconnect>(&**listener, &context, "disconnect");
+            }
+        }
+    }
+
+    /// The client of a session, if it is still there. `f` must not call user code.
+    pub(super) fn with_client<R>(
+        &self,
+        session: SessionKey,
+        f: impl FnOnce(&mut Client) -> R,
+    ) -> Option<R> {
+        self.state.borrow_mut().client(session).map(f)
+    }
+}
+
+/// A socket that a packet is for, and the handlers it may meet.
+struct Addressee {
+    socket: Socket,
+    table: Rc<Table>,
+    own: Option<Rc<Table>>,
+}
+
+impl State {
+    fn make_namespace(&mut self, namespace: Namespace) -> &mut LocalNamespace {
+        let index = namespace.shared().index as usize;
+        if self.namespaces.len() <= index {
+            self.namespaces.resize_with(index + 1, || None);
+        }
+        self.namespaces[index].get_or_insert_with(|| LocalNamespace::new(namespace))
+    }
+}
+
+/// A query string as an object of strings; of a repeated name the last one counts.
+fn query_object(query: &str) -> Value {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    Value::Object(
+        pairs.map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_small() {
+        assert!(size_of::<Option<Client>>() <= 72, "{}", size_of::<Option<Client>>());
+    }
+}

@@ -1,0 +1,339 @@
+//! A shard's part of the server: the sockets whose connections this thread owns.
+//!
+//! The engine calls in through [`ShardApp`]; handlers and socket handles on this thread call in
+//! directly; other threads send a [`Command`]. All state stands behind one `RefCell`. **It is never
+//! borrowed while user code runs**: handlers, hooks, a value's `Serialize`, `Deserialize` or `Drop`.
+
+mod clients;
+mod members;
+pub(crate) mod operations;
+mod run;
+mod slots;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sedge_adapter::{JoinError, MemberId, Room, RoomList};
+use sedge_engine::{
+    Application, CloseReason, Handshake, Message, SendOptions, Sent, SessionKey, Shard,
+    SharedMessage, Transport,
+};
+use sedge_protocol::socketio::{MessageBuf, MessageKind};
+use tokio::sync::oneshot;
+
+use crate::core::Core;
+use crate::error::EmitError;
+use crate::handler::listener::Registration;
+use crate::limits::ENCODE_BUFFER_KEPT;
+use crate::metrics::ShardMetrics;
+use crate::reason::DisconnectReason;
+use crate::socket::{PendingAck, Socket};
+use clients::Client;
+use members::{LocalNamespace, Member};
+use operations::Dispatch;
+use slots::Slots;
+
+/// What other threads ask of a shard.
+pub(crate) enum Command {
+    /// Send an encoded packet.
+    Send { session: SessionKey, message: SharedMessage, options: SendOptions },
+    /// Send an encoded event whose acknowledgement is awaited.
+    Ask {
+        socket: Socket,
+        id: u32,
+        pending: PendingAck,
+        message: SharedMessage,
+        options: SendOptions,
+    },
+    /// Add a handler of one socket.
+    Register { socket: Socket, registration: Registration },
+    /// Join rooms.
+    Join { socket: Socket, rooms: RoomList },
+    /// Leave rooms.
+    Leave { socket: Socket, rooms: RoomList },
+    /// Tell the rooms of a socket.
+    Rooms { socket: Socket, reply: oneshot::Sender<Vec<Room>> },
+    /// Tell what carries a connection.
+    Transport { session: SessionKey, reply: oneshot::Sender<Option<Transport>> },
+    /// Disconnect a socket.
+    Disconnect { socket: Socket, close: bool },
+    /// Apply an operation to this shard's sockets.
+    Operate(Arc<Dispatch>),
+    /// Disconnect everybody, and say when their handlers have ended.
+    Close { done: oneshot::Sender<()> },
+}
+
+/// What the engine calls on each shard.
+pub(crate) struct ShardApp(Rc<LocalShard>);
+
+/// A shard's part of the server.
+pub(crate) struct LocalShard {
+    core: Arc<Core>,
+    engine: Shard,
+    index: usize,
+    state: RefCell<State>,
+    /// The buffer that packets are encoded into; taken out while in use.
+    buffer: Cell<Option<MessageBuf>>,
+    metrics: Arc<ShardMetrics>,
+    /// Handlers that wait at an `.await`.
+    in_flight: Cell<usize>,
+    /// Whom to tell when there are none any more.
+    drained: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    clients: Slots<Client>,
+    /// By the index of the namespace; those nobody has joined here are missing.
+    namespaces: Vec<Option<LocalNamespace>>,
+    /// Scratch for the recipients of an operation.
+    recipients: Vec<MemberId>,
+    next_serial: u32,
+}
+
+thread_local! {
+    /// The shard that this thread is.
+    static CURRENT: OnceCell<Rc<LocalShard>> = const { OnceCell::new() };
+}
+
+impl ShardApp {
+    /// Makes the shard's part of the server, on its thread.
+    pub(crate) fn new(core: Arc<Core>, engine: Shard) -> ShardApp {
+        let index = engine.index();
+        let shard = Rc::new(LocalShard {
+            metrics: core.add_metrics(index),
+            core,
+            index,
+            engine,
+            state: RefCell::default(),
+            buffer: Cell::new(None),
+            in_flight: Cell::new(0),
+            drained: RefCell::default(),
+        });
+        // A thread is one shard for all its life.
+        CURRENT.with(|current| {
+            let _ = current.set(Rc::clone(&shard));
+        });
+        ShardApp(shard)
+    }
+}
+
+impl Application for ShardApp {
+    type Command = Command;
+
+    fn on_open(&self, session: SessionKey, handshake: Arc<Handshake>) {
+        self.0.open(session, handshake);
+    }
+
+    fn on_message(&self, session: SessionKey, message: Message<'_>) {
+        self.0.message(session, message);
+    }
+
+    fn on_close(&self, session: SessionKey, reason: CloseReason) {
+        self.0.close_client(session, reason.into());
+    }
+
+    fn on_command(&self, command: Command) {
+        self.0.command(command);
+    }
+
+    fn on_timer(&self, timer: u64) {
+        self.0.connect_timeout(timer);
+    }
+
+    fn on_shutdown(&self) {
+        self.0.close_all();
+    }
+}
+
+impl LocalShard {
+    /// Calls `f` if this thread is that shard of that server.
+    pub(crate) fn on<R>(
+        core: &Arc<Core>,
+        index: usize,
+        f: impl FnOnce(&Rc<LocalShard>) -> R,
+    ) -> Option<R> {
+        Self::of(core, |shard| (shard.index == index).then(|| f(shard))).flatten()
+    }
+
+    /// Whether this thread is that shard of that server.
+    pub(crate) fn is_current(core: &Arc<Core>, index: usize) -> bool {
+        Self::on(core, index, |_| ()).is_some()
+    }
+
+    /// Calls `f` if this thread is any shard of that server.
+    pub(crate) fn of<R>(core: &Arc<Core>, f: impl FnOnce(&Rc<LocalShard>) -> R) -> Option<R> {
+        let call = |current: &OnceCell<Rc<LocalShard>>| {
+            current.get().filter(|shard| Arc::ptr_eq(&shard.core, core)).map(f)
+        };
+        CURRENT.try_with(call).ok().flatten()
+    }
+
+    /// Lends a buffer to encode into: the shard's on its thread, a new one elsewhere.
+    pub(crate) fn with_buffer<R>(core: &Arc<Core>, f: impl FnOnce(&mut MessageBuf) -> R) -> R {
+        let mut buffer = Self::of(core, |shard| shard.buffer.take()).flatten().unwrap_or_default();
+        let result = f(&mut buffer);
+        if buffer.total_bytes() > ENCODE_BUFFER_KEPT {
+            buffer.clear();
+            buffer.shrink_to(ENCODE_BUFFER_KEPT);
+        }
+        Self::of(core, |shard| shard.buffer.set(Some(buffer)));
+        result
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn engine(&self) -> &Shard {
+        &self.engine
+    }
+
+    /// Sends one encoded packet.
+    pub(crate) fn send<'a>(
+        &self,
+        session: SessionKey,
+        packet: impl IntoIterator<Item = Message<'a>>,
+        options: SendOptions,
+    ) -> Sent {
+        self.metrics.packets_out.add(1);
+        self.engine.send(session, packet, options)
+    }
+
+    pub(crate) fn register(&self, socket: &Socket, registration: &Registration) {
+        self.with_member(socket, |member| member.register(registration));
+    }
+
+    pub(crate) fn join(&self, socket: &Socket, rooms: &RoomList) -> Result<(), JoinError> {
+        let joined = self.with_namespace(socket, |namespace| {
+            for room in rooms.iter().filter(|room| ***room != *socket.id().as_str()) {
+                namespace.rooms.join(socket.member(), room)?;
+            }
+            Ok(())
+        });
+        joined.unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn leave(&self, socket: &Socket, rooms: &RoomList) {
+        self.with_namespace(socket, |namespace| {
+            for room in rooms {
+                namespace.rooms.leave(socket.member(), room);
+            }
+        });
+    }
+
+    pub(crate) fn rooms(&self, socket: &Socket) -> Vec<Room> {
+        self.with_namespace(socket, |namespace| namespace.rooms_of(socket)).unwrap_or_default()
+    }
+
+    /// Has the acknowledgement of an event awaited.
+    pub(crate) fn expect_ack(
+        &self,
+        socket: &Socket,
+        id: u32,
+        pending: PendingAck,
+    ) -> Result<(), EmitError> {
+        let max = self.core.options.limits.pending_acks;
+        let expected = self.with_namespace(socket, |namespace| {
+            namespace.expect_ack(socket.member(), id, pending, max)
+        });
+        match expected {
+            Some(true) => Ok(()),
+            Some(false) => Err(EmitError::TooManyPendingAcks),
+            None => Err(EmitError::NotConnected),
+        }
+    }
+
+    /// The acknowledgement is not awaited any more.
+    pub(crate) fn forget_ack(&self, socket: &Socket, id: u32) {
+        self.with_member(socket, |member| member.take_ack(id));
+    }
+
+    fn command(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Send { session, message, options } => {
+                self.metrics.packets_out.add(1);
+                self.engine.send_shared(session, &message, options);
+            }
+            Command::Ask { socket, id, pending, message, options } => {
+                if self.expect_ack(&socket, id, pending).is_ok() {
+                    self.metrics.packets_out.add(1);
+                    self.engine.send_shared(socket.session(), &message, options);
+                }
+            }
+            Command::Register { socket, registration } => self.register(&socket, &registration),
+            Command::Join { socket, rooms } => {
+                if let Err(error) = self.join(&socket, &rooms) {
+                    tracing::warn!(socket = %socket.id(), %error, "a room was not joined");
+                }
+            }
+            Command::Leave { socket, rooms } => self.leave(&socket, &rooms),
+            Command::Rooms { socket, reply } => {
+                let _ = reply.send(self.rooms(&socket));
+            }
+            Command::Transport { session, reply } => {
+                let _ = reply.send(self.engine.transport(session));
+            }
+            Command::Disconnect { socket, close } => self.disconnect(&socket, close),
+            Command::Operate(dispatch) => self.apply(&dispatch),
+            Command::Close { done } => self.close_and_drain(done),
+        }
+    }
+
+    /// The socket's namespace, if the socket is still connected here. `f` must not call user code.
+    fn with_namespace<R>(
+        &self,
+        socket: &Socket,
+        f: impl FnOnce(&mut LocalNamespace) -> R,
+    ) -> Option<R> {
+        let mut state = self.state.borrow_mut();
+        let namespace = state.namespace(socket.namespace().shared().index)?;
+        namespace.find(socket)?;
+        Some(f(namespace))
+    }
+
+    /// The socket's entry, if it is still connected here. `f` must not call user code.
+    fn with_member<R>(&self, socket: &Socket, f: impl FnOnce(&mut Member) -> R) -> Option<R> {
+        let mut state = self.state.borrow_mut();
+        let namespace = state.namespace(socket.namespace().shared().index)?;
+        namespace.find(socket).map(f)
+    }
+
+    /// The server is going: nobody is let in, everybody's handlers are told, and `done` is told when
+    /// the handlers under way have ended.
+    fn close_and_drain(self: &Rc<Self>, done: oneshot::Sender<()>) {
+        self.close_all();
+        if self.in_flight.get() == 0 {
+            let _ = done.send(());
+        } else {
+            *self.drained.borrow_mut() = Some(done);
+        }
+    }
+
+    fn close_all(self: &Rc<Self>) {
+        let sessions: Vec<_> = self.state.borrow().clients.iter().map(Client::session).collect();
+        for session in sessions {
+            self.close_client(session, DisconnectReason::ServerShuttingDown);
+        }
+    }
+}
+
+impl State {
+    fn namespace(&mut self, index: u32) -> Option<&mut LocalNamespace> {
+        self.namespaces.get_mut(index as usize)?.as_mut()
+    }
+
+    fn client(&mut self, session: SessionKey) -> Option<&mut Client> {
+        self.clients.get_mut(session.slot()).filter(|client| client.session() == session)
+    }
+}
+
+/// The messages of an encoded packet, as the engine takes them.
+pub(crate) fn messages(buffer: &MessageBuf) -> impl Iterator<Item = Message<'_>> {
+    buffer.messages().map(|(kind, data)| match kind {
+        // Encoders write text from `str`s; the default is unreachable but for a custom parser's fault.
+        MessageKind::Text => Message::Text(simdutf8::basic::from_utf8(data).unwrap_or_default()),
+        MessageKind::Binary => Message::Binary(data),
+    })
+}

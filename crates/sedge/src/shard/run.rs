@@ -1,0 +1,181 @@
+//! Running handlers, the way Node does: up to its first `.await` a handler runs on the spot, in the
+//! order of the events; only if it has to wait does it become a task.
+//!
+//! A panic in user code ends that call and nothing else.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{self, Poll, Waker};
+
+use sedge_engine::SessionKey;
+
+use super::LocalShard;
+use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind, panic_words};
+use crate::handler::HandlerFuture;
+use crate::handler::listener::LocalListener;
+use crate::handler::stage::{Context, Middleware, Stage};
+use crate::socket::Socket;
+
+/// How a call has begun.
+enum Started<F, T> {
+    Done(T),
+    Waiting(F),
+}
+
+impl LocalShard {
+    /// Calls a handler.
+    pub(super) fn run<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
+        self: &Rc<Self>,
+        listener: &dyn LocalListener<S>,
+        context: &Context<'_, S>,
+        event: &str,
+    ) {
+        let start = || -> Result<_, HandlerErrorKind> {
+            let mut future = listener.call(context)?;
+            // A future that is polled without a waker has to be polled again: the task does that.
+            match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
+                Poll::Ready(outcome) => Ok(Started::Done(outcome?)),
+                Poll::Pending => Ok(Started::Waiting(future)),
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(start)) {
+            Ok(Ok(Started::Done(()))) => {}
+            Ok(Ok(Started::Waiting(future))) => self.detach::<S>(future, context.socket, event),
+            Ok(Err(kind)) => self.report(context.socket, event, kind),
+            Err(panic) => {
+                let kind = HandlerErrorKind::Panicked(panic_words(&*panic));
+                self.report(context.socket, event, kind);
+            }
+        }
+    }
+
+    /// Calls a middleware. Its failures refuse the client too.
+    pub(super) async fn run_middleware(
+        self: &Rc<Self>,
+        listener: &dyn LocalListener<Middleware>,
+        context: &Context<'_, Middleware>,
+    ) -> Result<(), ConnectError> {
+        let called = catch_unwind(AssertUnwindSafe(|| listener.call(context)));
+        let kind = match called {
+            Ok(Ok(future)) => match Guarded(future).await {
+                Ok(verdict) => return verdict,
+                Err(kind) => kind,
+            },
+            Ok(Err(error)) => error.into(),
+            Err(panic) => HandlerErrorKind::Panicked(panic_words(&*panic)),
+        };
+        // The client may know what is wrong with what it sent, and nothing else.
+        let words = match &kind {
+            HandlerErrorKind::Extract(ExtractError::Decode(error)) => error.to_string(),
+            _ => "internal error".to_owned(),
+        };
+        self.report(context.socket, "middleware", kind);
+        Err(ConnectError::new(words))
+    }
+
+    /// Lets a handler that waits go on as a task. If its connection has too many of those, it is not
+    /// read any further until one has ended.
+    fn detach<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
+        self: &Rc<Self>,
+        future: HandlerFuture<S>,
+        socket: &Socket,
+        event: &str,
+    ) {
+        let max = self.core.options.limits.handlers_in_flight;
+        let session = socket.session();
+        let hold = self.with_client(session, |client| {
+            client.in_flight += 1;
+            let hold = !client.held && client.in_flight as usize >= max;
+            client.held |= hold;
+            hold
+        });
+        if hold == Some(true) {
+            self.engine.hold(session);
+        }
+        let flight = Flight { shard: Rc::clone(self), session: Some(session) };
+        self.add_in_flight(1);
+        let (socket, event) = (socket.clone(), Box::<str>::from(event));
+        self.engine.spawn(async move {
+            let outcome = Guarded(future).await;
+            if let Err(kind) = outcome.and_then(|outcome| outcome) {
+                flight.shard.report(&socket, &event, kind);
+            }
+            drop(flight);
+        });
+    }
+
+    /// Counts a middleware as under way for as long as the result lives.
+    pub(super) fn take_off(self: &Rc<Self>) -> Flight {
+        self.add_in_flight(1);
+        Flight { shard: Rc::clone(self), session: None }
+    }
+
+    fn add_in_flight(&self, count: usize) {
+        self.in_flight.set(self.in_flight.get() + count);
+        self.metrics.handlers_in_flight.add(count as u64);
+    }
+
+    /// A handler did not do its work.
+    fn report(&self, socket: &Socket, event: &str, kind: HandlerErrorKind) {
+        self.metrics.handler_errors.add(1);
+        let error = HandlerError { event: event.into(), kind };
+        if matches!(error.kind, HandlerErrorKind::Extract(_)) {
+            tracing::debug!(socket = %socket.id(), event, kind = %error.kind, "handler not called");
+        } else {
+            tracing::error!(socket = %socket.id(), event, kind = %error.kind, "handler error");
+        }
+        let Some(hook) = &self.core.options.on_error else { return };
+        if catch_unwind(AssertUnwindSafe(|| hook(socket, &error))).is_err() {
+            tracing::error!(event, "the hook for errors of handlers panicked");
+        }
+    }
+}
+
+/// A handler or middleware under way. Dropping it says that it has ended.
+pub(super) struct Flight {
+    shard: Rc<LocalShard>,
+    /// The connection it counts against.
+    session: Option<SessionKey>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let shard = &self.shard;
+        shard.in_flight.set(shard.in_flight.get().saturating_sub(1));
+        shard.metrics.handlers_in_flight.sub(1);
+        if let Some(session) = self.session {
+            let max = shard.core.options.limits.handlers_in_flight;
+            let release = shard.with_client(session, |client| {
+                client.in_flight = client.in_flight.saturating_sub(1);
+                let release = client.held && (client.in_flight as usize) < max;
+                client.held &= !release;
+                release
+            });
+            if release == Some(true) {
+                shard.engine.release(session);
+            }
+        }
+        if shard.in_flight.get() == 0
+            && let Some(done) = shard.drained.borrow_mut().take()
+        {
+            let _ = done.send(());
+        }
+    }
+}
+
+/// A future of user code: a panic in it becomes an error.
+struct Guarded<T>(Pin<Box<dyn Future<Output = T>>>);
+
+impl<T> Future for Guarded<T> {
+    type Output = Result<T, HandlerErrorKind>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(panic) => Poll::Ready(Err(HandlerErrorKind::Panicked(panic_words(&*panic)))),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+// The browser of the tests, and server processes.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { createInterface } from "node:readline";
+
+import { chromium } from "playwright-core";
+
+/** Longest wait for one thing, in milliseconds. */
+export const DEADLINE = 15_000;
+
+export function launch() {
+  const places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+  const executablePath = process.env.CHROMIUM ?? places.find(existsSync);
+  assert.ok(executablePath, "no Chromium found; set CHROMIUM to its path");
+  return chromium.launch({
+    executablePath,
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+/** A command from the environment: words separated by spaces, or a JSON array of them. */
+export function words(text) {
+  return text.trimStart().startsWith("[") ? JSON.parse(text) : text.split(" ").filter(Boolean);
+}
+
+/** A port that was free a moment ago, for a server that must come back at the same address. */
+export async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+/** Starts a server; resolves with `{url, stop(signal)}` when it says where it listens. */
+export async function startServer([program, ...args], port = 0) {
+  const child = spawn(program, [...args, "--listen", `127.0.0.1:${port}`], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  const stop = async (signal = "SIGTERM") => {
+    const late = setTimeout(() => child.kill("SIGKILL"), DEADLINE);
+    child.kill(signal);
+    await exited;
+    clearTimeout(late);
+  };
+  const url = await new Promise((resolve, reject) => {
+    const late = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`the server did not say where it listens within ${DEADLINE} ms`));
+    }, DEADLINE);
+    child.once("error", reject);
+    exited.then((code) => reject(new Error(`the server ended at once, with code ${code}`)));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const found = /listening on (http:\S+)/.exec(line);
+      if (!found) return;
+      clearTimeout(late);
+      resolve(found[1]);
+    });
+  });
+  return { url, stop };
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask demo`: the chat demo from nothing but Rust and Node.js, in one command.
+
+use std::process::Command;
+
+use crate::Workspace;
+use crate::error::{Error, Result};
+use crate::tools::{self, NodeFor};
+use crate::{checks, process};
+
+const HELP: &str = "\
+Run the chat demo
+
+Usage: cargo xtask demo [ARGS for `sedge serve`]
+
+Steps: checks Node.js and npm, fetches the client files into web/node_modules (once), builds
+the command `sedge` in release, and runs
+    sedge serve --client-dir web/node_modules/socket.io-client/dist ARGS
+in the foreground until Ctrl-C. What ARGS can be: cargo run -p sedge-cli -- serve --help
+";
+
+/// Prepares everything and becomes the demo server.
+pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        print!("{HELP}");
+        return Ok(());
+    }
+    let found = tools::node(workspace, NodeFor::Demo)?;
+    println!("[1/4] {found}");
+    if tools::which("cc").is_none() {
+        let how = "Get it with `apt-get install build-essential` or `xcode-select --install`";
+        return Err(Error::missing("a C compiler and linker (`cc`)", how));
+    }
+    println!("[2/4] client files in web/node_modules");
+    if !tools::npm_ci(&workspace.root.join("web"))? {
+        println!("      already there");
+    }
+    println!("[3/4] building `sedge` in release; the first time this takes a few minutes");
+    process::run(checks::cargo(workspace).args(["build", "--release", "--package", "sedge-cli"]))?;
+    let mut sedge = Command::new(workspace.target.join("release").join("sedge"));
+    sedge
+        .arg("serve")
+        .arg("--client-dir")
+        .arg(workspace.root.join("web/node_modules/socket.io-client/dist"))
+        .args(args);
+    println!("[4/4] {}", process::line(&sedge));
+    become_it(&mut sedge)
+}
+
+/// The server takes this process's place: signals reach it directly, and its status is ours.
+#[cfg(unix)]
+fn become_it(command: &mut Command) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    let error = command.exec();
+    Err(Error::io(format!("starting `{}`", process::line(command)), error))
+}
+
+#[cfg(not(unix))]
+fn become_it(command: &mut Command) -> Result<()> {
+    process::run(command)
+}
