@@ -1,13 +1,13 @@
 //! HTTP/1.1 requests over one kept-alive connection.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::fmt::Write as _;
+use std::time::Duration;
 
-use crate::DEADLINE;
+use crate::{Endpoint, RawStream};
 
-/// A connection that sends one request at a time.
+/// A connection that sends one request at a time, or any bytes.
 pub struct RawHttp {
-    stream: BufReader<TcpStream>,
+    stream: RawStream,
 }
 
 /// A response, its body read by Content-Length or to the end of the chunks.
@@ -31,14 +31,18 @@ impl HttpResponse {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")
     }
+
+    /// Expects a status and a body.
+    #[track_caller]
+    pub fn expect(&self, status: u16, body: &str) {
+        assert_eq!((self.status, self.text()), (status, body));
+    }
 }
 
 impl RawHttp {
     /// Connects.
-    pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server accepts");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
-        RawHttp { stream: BufReader::new(stream) }
+    pub fn connect(endpoint: impl Into<Endpoint>) -> Self {
+        RawHttp { stream: endpoint.into().connect() }
     }
 
     /// Sends a GET and waits for the response.
@@ -67,53 +71,74 @@ impl RawHttp {
     pub fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if method == "POST" {
-            head += &format!("content-length: {}\r\n", body.len());
+            let _ = write!(head, "content-length: {}\r\n", body.len());
         }
         head += "\r\n";
-        let stream = self.stream.get_mut();
-        stream.write_all(&[head.as_bytes(), body].concat()).expect("the server reads");
+        self.send_bytes(&[head.as_bytes(), body].concat());
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.send(bytes);
+    }
+
+    /// The connection itself.
+    pub fn stream(&mut self) -> &mut RawStream {
+        &mut self.stream
+    }
+
+    /// The connection alone.
+    pub fn into_stream(self) -> RawStream {
+        self.stream
     }
 
     /// Waits for a response.
     pub fn receive(&mut self) -> HttpResponse {
-        let status = self.line();
-        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line();
-            let Some((name, value)) = line.split_once(':') else { break };
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-        }
-        let status = status.expect("a status line");
+        self.try_receive().expect("a response before the connection ends")
+    }
+
+    /// Waits for a response, or `None` if the connection ends in front of it.
+    pub fn try_receive(&mut self) -> Option<HttpResponse> {
+        let head = self.stream.read_until(b"\r\n\r\n")?;
+        let head = String::from_utf8(head).expect("a head of text");
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1));
+        let status = status.and_then(|code| code.parse().ok()).expect("a status line");
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
         let mut response = HttpResponse { status, headers, body: Vec::new() };
         if response.header("transfer-encoding") == Some("chunked") {
             loop {
-                let size = usize::from_str_radix(&self.line(), 16).expect("a chunk's size");
-                response.body.extend(self.bytes(size));
-                self.line();
+                let line = self.stream.read_until(b"\r\n").expect("a chunk's size");
+                let digits = String::from_utf8_lossy(&line);
+                let size = usize::from_str_radix(digits.trim(), 16).expect("a chunk's size");
+                let chunk = self.stream.read_exact(size + 2).expect("a chunk");
+                response.body.extend_from_slice(&chunk[..size]);
                 if size == 0 {
                     break;
                 }
             }
         } else if let Some(length) = response.header("content-length") {
             let length = length.parse().expect("a length");
-            response.body = self.bytes(length);
+            response.body = self.stream.read_exact(length).expect("the body");
         }
-        response
+        Some(response)
     }
 
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).expect("a line before the deadline");
-        line.trim_end().to_owned()
+    /// Expects that the server closes the connection without sending anything more.
+    #[track_caller]
+    pub fn expect_eof(&mut self) {
+        let rest = self.stream.read_to_end();
+        assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     }
 
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).expect("the body before the deadline");
-        bytes
+    /// Whether the server closes the connection within this time.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        self.stream.ends_within(time)
     }
 }

@@ -4,27 +4,20 @@
 //   SEDGE_DEMO_CMD      how to start a demo server (words separated by spaces, or a JSON array); `--listen ADDRESS` is
 //                       appended, and it says `listening on http://…` when it is ready. The test of a server
 //                       that goes away needs it and is skipped without it.
+//   SEDGE_REFERENCE     set to 1 instead: the demo on the official server (reference-demo.mjs), to check the tests
 //   CHROMIUM            the browser's executable, unless it is found in the usual places
 //   SEDGE_SCREENSHOTS   a folder for screenshots; none are taken without it
-//
-// With neither of the first two, the demo on the official server is used (reference-demo.mjs).
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 
-import { DEADLINE, freePort, launch, startServer, words } from "./lib/browser.mjs";
+import { DEADLINE, freePort, launch, serverCommand, startServer } from "./lib/browser.mjs";
 
 const options = { timeout: 60_000 };
 
-const reference = [process.execPath, fileURLToPath(new URL("reference-demo.mjs", import.meta.url))];
-const command = process.env.SEDGE_DEMO_CMD
-  ? words(process.env.SEDGE_DEMO_CMD)
-  : process.env.SEDGE_DEMO_URL
-    ? undefined
-    : reference;
+const command = serverCommand("SEDGE_DEMO_CMD", new URL("reference-demo.mjs", import.meta.url));
 
 let browser;
 let shared;
@@ -32,6 +25,7 @@ let url = process.env.SEDGE_DEMO_URL;
 
 before(async () => {
   if (!url) {
+    assert.ok(command, "set SEDGE_DEMO_URL or SEDGE_DEMO_CMD");
     shared = await startServer(command);
     url = shared.url;
   }
@@ -171,6 +165,8 @@ test("a dropped connection is made again, in the same room, under the same name"
 test("a reloaded page comes back by itself", options, async (t) => {
   const room = unique("reload");
   const page = await enter(t, "Ada", room);
+  // A session left behind in the middle of its upgrade would be noticed by the ping timeout only.
+  await sees(page, "#transport", "websocket");
   await page.reload();
   await sees(page, "#room-name", room);
   await sees(page, "#people-count", "1");

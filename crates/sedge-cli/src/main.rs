@@ -1,1 +1,59 @@
-fn main() {}
+//! The command `sedge`: serves Socket.IO with a chat demo, health and metrics.
+//!
+//! It only puts things together: what it serves is the library's, what it is told is in
+//! [`config`], and [`serve`] is its life from start to end. [`demo`] is an application of the library
+//! that is worth reading as an example.
+
+mod args;
+mod client_files;
+mod config;
+mod demo;
+mod failure;
+mod http;
+mod logging;
+mod metrics;
+mod nofile;
+mod serve;
+mod tls;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use args::Task;
+use config::Typed;
+use config::settings::Settings;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    // It ends the process itself for --help, --version and wrong usage, the latter with 2.
+    let matches = args::command().get_matches();
+    run(args::read(&matches)).unwrap_or_else(|failure| {
+        eprintln!("sedge: {failure}");
+        failure.exit_code()
+    })
+}
+
+fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
+    let settings = Settings::read(Typed::gather(flags, std::env::vars_os())?)?;
+    match task {
+        Task::Serve => serve::run(&settings),
+        Task::CheckConfig => {
+            check(&settings)?;
+            for remark in &settings.remarks {
+                eprintln!("sedge: {remark}");
+            }
+            // Nobody may be reading, which is no fault.
+            let _ = std::io::stdout().write_all(settings.show().as_bytes());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Everything that can be wrong and is known without starting.
+fn check(settings: &Settings) -> Result<(), Failure> {
+    settings.check()?;
+    if let Some(files) = &settings.tls {
+        tls::load(files).map_err(Failure::Tls)?;
+    }
+    Ok(())
+}

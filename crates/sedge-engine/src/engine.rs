@@ -241,7 +241,9 @@ fn run_shard<A: Application>(
         let worker = Rc::new(Worker { shard, app, shards });
         // The engine waits for this, so somebody is there to receive it.
         let _ = started.send(Ok(()));
-        tasks::spawn_local(Driver::new(Rc::clone(&worker)));
+        // One turn may write to every connection; tokio's budget of 128 operations per task would
+        // make all others look blocked.
+        tasks::spawn_local(tokio::task::unconstrained(Driver::new(Rc::clone(&worker))));
         serve_commands(&worker, commands).await
     });
     // Connections end with the runtime; only then is the shard gone.

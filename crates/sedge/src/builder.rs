@@ -245,6 +245,11 @@ impl ServerBuilder {
         self
     }
 
+    /// Validates the options as [`build`](Self::build) does, without starting anything.
+    pub fn check(&self) -> Result<(), sedge_engine::ConfigError> {
+        self.engine.clone().build().map(drop)
+    }
+
     /// Starts the server's threads. It does not listen yet: see [`Server::listen`] and
     /// [`Server::layer`].
     pub fn build(self) -> Result<Server, BuildError> {
@@ -283,8 +288,11 @@ mod tests {
 
     #[test]
     fn wrong_options_are_refused_in_words() {
-        let error = Server::builder().path("no slash").build().unwrap_err();
-        assert!(error.to_string().contains("path"), "{error}");
+        let builder = Server::builder().path("no slash");
+        let words = builder.check().unwrap_err().to_string();
+        assert!(words.contains("path"), "{words}");
+        assert_eq!(builder.build().unwrap_err().to_string(), words);
+        assert!(Server::builder().check().is_ok());
     }
 
     #[test]

@@ -93,15 +93,18 @@ pub use operator::{Applied, BroadcastOperator, FetchSockets};
 pub use reason::DisconnectReason;
 pub use remote::RemoteSocket;
 pub use server::{Server, SocketLayer, SocketService};
-pub use socket::{AckFuture, Extensions, JoinRoomError, ProtocolVersion, Socket, SocketEmitter};
+pub use socket::{
+    AckFuture, Extensions, FromAck, JoinRoomError, ProtocolVersion, Socket, SocketEmitter,
+};
 
 pub use sedge_adapter::{IntoRooms, JoinError, Room};
 pub use sedge_engine::config::{HttpCompression, PerMessageDeflate};
-pub use sedge_engine::hooks::{ConnectionError, RequestInfo};
+pub use sedge_engine::hooks::{ConnectionError, ErrorCode, RequestInfo};
 pub use sedge_engine::{
-    ConfigError, Cookie, Cors, CorsOrigin, Handshake, ListenOptions, Listening,
+    CloseReason, ConfigError, Cookie, Cors, CorsOrigin, Handshake, ListenOptions, Listening,
     Metrics as EngineMetrics, NotFound, PeerAddr, ResponseBody, SameSite, StartError, Transport,
 };
+pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{
     ArgsError, CustomDecoder, CustomParser, EncodeError, Number, Parser, Value,
 };

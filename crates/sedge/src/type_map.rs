@@ -12,13 +12,11 @@ impl TypeMap {
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> Option<Arc<T>> {
         let id = TypeId::of::<T>();
         let value: Arc<dyn Any + Send + Sync> = Arc::new(value);
-        match self.0.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, slot)) => std::mem::replace(slot, value).downcast().ok(),
-            None => {
-                self.0.push((id, value));
-                None
-            }
+        if let Some((_, slot)) = self.0.iter_mut().find(|(known, _)| *known == id) {
+            return std::mem::replace(slot, value).downcast().ok();
         }
+        self.0.push((id, value));
+        None
     }
 
     /// The value of a type.

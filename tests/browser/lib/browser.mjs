@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
@@ -31,9 +32,14 @@ export function launch() {
   });
 }
 
-/** A command from the environment: words separated by spaces, or a JSON array of them. */
-export function words(text) {
-  return text.trimStart().startsWith("[") ? JSON.parse(text) : text.split(" ").filter(Boolean);
+/**
+ * The command that starts a server, as a list of words: from the environment (words separated by spaces, or a JSON array), or
+ * with SEDGE_REFERENCE=1 the given script. Otherwise nothing: a reference is never taken by accident.
+ */
+export function serverCommand(variable, reference) {
+  const text = process.env[variable];
+  if (text) return text.trimStart().startsWith("[") ? JSON.parse(text) : text.split(" ").filter(Boolean);
+  return process.env.SEDGE_REFERENCE === "1" ? [process.execPath, fileURLToPath(reference)] : undefined;
 }
 
 /** A port that was free a moment ago, for a server that must come back at the same address. */

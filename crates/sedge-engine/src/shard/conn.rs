@@ -17,14 +17,12 @@ use crate::frames::Dialect;
 use crate::io::Io;
 use crate::outbox::Outbox;
 
-/// A session and everything that belongs to it.
+/// A session and everything that belongs to it. What a broadcast touches comes first and together.
+#[repr(C)]
 pub(crate) struct Conn {
-    pub(crate) session: Session,
     pub(crate) outbox: Outbox,
-    pub(crate) carrier: Carrier,
     /// When the earliest entry in the timer wheel fires; other entries are stale.
     pub(crate) wheel_due: u32,
-    pub(crate) sid: SessionId,
     pub(crate) dialect: Dialect,
     /// Stands in the shard's list of sessions to flush.
     pub(crate) dirty: bool,
@@ -32,6 +30,9 @@ pub(crate) struct Conn {
     pub(crate) told: bool,
     /// Reasons not to read from the client at present; see [`Shard::hold`](super::Shard::hold).
     pub(crate) holds: u16,
+    pub(crate) carrier: Carrier,
+    pub(crate) session: Session,
+    pub(crate) sid: SessionId,
 }
 
 /// What carries the session.
@@ -205,6 +206,11 @@ impl Conn {
                 !websocket.blocked || (websocket.waker.is_none() && self.outbox.is_empty())
             }
         }
+    }
+
+    /// Whether messages are still taken. A session on a WebSocket is gone as soon as it ends.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.carrier, Carrier::WebSocket(_)) || self.session.is_open()
     }
 
     /// The WebSocket with this number, and whether it carries the session.

@@ -7,6 +7,7 @@
 
 pub(crate) mod conn;
 pub(crate) mod driver;
+mod slots;
 pub(crate) mod state;
 pub(crate) mod websocket;
 

@@ -14,6 +14,7 @@ use sedge_protocol::ws::close_frame;
 use tokio::sync::oneshot;
 
 use super::ShardInner;
+use super::slots::Slots;
 use super::conn::{Carrier, Conn, Farewell, PollAnswer, Polling, Probe, WebSocket};
 use crate::application::{CloseReason, Message, SendOptions, Sent, SessionKey};
 use crate::config::Config;
@@ -25,8 +26,7 @@ use crate::wheel::Wheel;
 
 /// All sessions of a shard.
 pub(crate) struct State {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slots: Slots,
     /// The ids are random and carry a MAC that was checked before, so a peer cannot choose them to
     /// collide and a fast hash without a random seed is enough.
     by_sid: HashMap<SessionId, u32, FixedState>,
@@ -45,16 +45,10 @@ pub(crate) struct State {
     next_websocket: u32,
 }
 
-struct Slot {
-    generation: u32,
-    conn: Option<Box<Conn>>,
-}
-
 impl State {
     pub(crate) fn new(config: &Config) -> State {
         State {
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Slots::default(),
             by_sid: HashMap::default(),
             dirty: Vec::new(),
             ended: Vec::new(),
@@ -76,27 +70,15 @@ impl State {
     }
 
     pub(crate) fn conn(&mut self, key: SessionKey) -> Option<&mut Conn> {
-        let slot = self.slots.get_mut(key.slot as usize)?;
-        if slot.generation != key.generation {
-            return None;
-        }
-        slot.conn.as_deref_mut()
+        self.slots.get_mut(key)
     }
 
     pub(crate) fn find(&self, sid: &SessionId) -> Option<SessionKey> {
-        let slot = *self.by_sid.get(sid)?;
-        let generation = self.slots.get(slot as usize)?.generation;
-        Some(SessionKey { slot, generation })
+        self.slots.key(*self.by_sid.get(sid)?)
     }
 
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
-        self.by_sid
-            .values()
-            .filter_map(|&slot| {
-                let generation = self.slots.get(slot as usize)?.generation;
-                Some(SessionKey { slot, generation })
-            })
-            .collect()
+        self.by_sid.values().filter_map(|slot| self.slots.key(*slot)).collect()
     }
 
     pub(super) fn wants_driver(&self) -> bool {
@@ -108,14 +90,8 @@ impl State {
         inner.metrics.opened.add(1);
         inner.metrics.sessions(conn.transport()).add(1);
         let sid = conn.sid;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, conn: None });
-            (self.slots.len() - 1) as u32
-        });
-        self.by_sid.insert(sid, slot);
-        let entry = &mut self.slots[slot as usize];
-        entry.conn = Some(Box::new(conn));
-        let key = SessionKey { slot, generation: entry.generation };
+        let key = self.slots.insert(conn);
+        self.by_sid.insert(sid, key.slot);
         self.queue(inner, key, open);
         self.schedule(key);
         key
@@ -291,7 +267,7 @@ impl State {
 
     fn answer_probe(&mut self, inner: &ShardInner, key: SessionKey) {
         let gather = &mut self.gather;
-        let Some(conn) = self.slots[key.slot as usize].conn.as_deref_mut() else { return };
+        let Some(conn) = self.slots.get_mut(key) else { return };
         if let Some(Probe { websocket: Some(websocket), outbox, .. }) =
             conn.polling().and_then(|polling| polling.probe.as_deref_mut())
         {
@@ -332,13 +308,7 @@ impl State {
     /// Frees a session. A WebSocket gets what is queued and a close frame first, on a task of its
     /// own.
     fn release(&mut self, inner: &ShardInner, key: SessionKey) {
-        let Some(slot) = self.slots.get_mut(key.slot as usize) else { return };
-        if slot.generation != key.generation {
-            return;
-        }
-        let Some(mut conn) = slot.conn.take() else { return };
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.slot);
+        let Some(mut conn) = self.slots.remove(key) else { return };
         self.by_sid.remove(&conn.sid);
         inner.metrics.sessions(conn.transport()).sub(1);
         inner.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
@@ -574,7 +544,7 @@ impl State {
 
 /// Whether a message cannot be queued now, and what becomes of it.
 fn not_now(inner: &ShardInner, conn: &Conn, options: SendOptions) -> Option<Sent> {
-    if !conn.session.is_open() {
+    if !conn.is_open() {
         return Some(Sent::Closed);
     }
     if options.volatile && !conn.writable() {

@@ -101,8 +101,8 @@ impl<A: Application> Future for WebSocketTask<A> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let shard = &self.worker.shard;
         let mut scratch = shard.take_scratch();
+        let now = shard.now();
         let result = loop {
-            let now = shard.now();
             match self.read(cx, now, &mut scratch.read) {
                 Read::Gone => break Poll::Ready(()),
                 Read::Later => break Poll::Pending,

@@ -81,6 +81,7 @@ pub trait Handler<S: Stage, T>: Send + Sync + Sized + 'static {
 /// is local to the thread.
 #[doc(hidden)]
 #[derive(Debug)]
+#[expect(clippy::redundant_allocation, reason = "the outer count is this thread's own")]
 pub struct Shared<H>(Rc<Arc<H>>);
 
 impl<H> Shared<H> {

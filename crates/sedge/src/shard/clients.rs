@@ -165,7 +165,7 @@ impl LocalShard {
             };
         };
         match packet.kind {
-            PacketKind::Event => self.event(target, packet),
+            PacketKind::Event => self.event(&target, packet),
             PacketKind::Ack => self.acknowledged(&target.socket, packet),
             PacketKind::Disconnect => {
                 self.close_socket(&target.socket, DisconnectReason::ClientNamespaceDisconnect);
@@ -194,10 +194,10 @@ impl LocalShard {
         None
     }
 
-    fn event(self: &Rc<Self>, target: Addressee, packet: &Packet<'_>) {
+    fn event(self: &Rc<Self>, target: &Addressee, packet: &Packet<'_>) {
         let Some(event) = packet.event() else { return };
         self.metrics.events_in.add(1);
-        let Addressee { socket, table, own } = &target;
+        let Addressee { socket, table, own } = target;
         let name = event.name;
         let details = EventDetails { name, args: &event.args, ack: packet.id };
         let context = Context { socket, details };

@@ -55,7 +55,7 @@ pub(crate) fn dispatch(
 ) -> Result<(), Overloaded> {
     let core = Arc::clone(namespace.core());
     let dispatch = Dispatch { namespace: namespace.clone(), operation, reply };
-    let own = LocalShard::of(&core, |shard| Rc::clone(shard));
+    let own = LocalShard::of(&core, Rc::clone);
     let own_index = own.as_ref().map(|shard| shard.index());
     let shards = core.shard_count();
     if let Some(own) = &own

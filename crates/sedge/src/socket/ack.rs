@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use sedge_protocol::socketio::Args;
+use sedge_protocol::socketio::{Args, ArgsError};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
 use crate::error::{AckError, EmitError};
+use crate::extract;
 use crate::gather::Acks;
 
 /// Who waits for an acknowledgement.
@@ -31,6 +32,27 @@ impl PendingAck {
             PendingAck::One(reply) => reply.is_closed(),
             PendingAck::Broadcast(acks) => acks.is_done(),
         }
+    }
+}
+
+/// What an acknowledgement can be read as: any type that arguments can be read as (a tuple takes
+/// the list, any other type the first argument), or [`extract::Args`](crate::extract::Args) for
+/// the list as it came.
+pub trait FromAck: Sized {
+    /// Reads it.
+    #[doc(hidden)]
+    fn from_ack(args: Args<'static>) -> Result<Self, ArgsError>;
+}
+
+impl<T: DeserializeOwned> FromAck for T {
+    fn from_ack(args: Args<'static>) -> Result<Self, ArgsError> {
+        args.decode()
+    }
+}
+
+impl FromAck for extract::Args {
+    fn from_ack(args: Args<'static>) -> Result<Self, ArgsError> {
+        Ok(extract::Args(args))
     }
 }
 
@@ -63,7 +85,7 @@ impl<R> AckFuture<R> {
     }
 }
 
-impl<R: DeserializeOwned> Future for AckFuture<R> {
+impl<R: FromAck> Future for AckFuture<R> {
     type Output = Result<R, AckError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -78,7 +100,7 @@ impl<R: DeserializeOwned> Future for AckFuture<R> {
         if let Poll::Ready(answer) = Pin::new(answer).poll(cx) {
             // The shard drops the other end when the socket goes.
             let args = answer.map_err(|_| AckError::Disconnected)?;
-            return Poll::Ready(Ok(args.decode()?));
+            return Poll::Ready(Ok(R::from_ack(args)?));
         }
         ready!(this.deadline.poll(cx));
         Poll::Ready(Err(AckError::Timeout))

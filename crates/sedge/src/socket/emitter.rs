@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use sedge_adapter::{Flags, IntoRooms};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::{AckFuture, Socket};
+use super::{AckFuture, FromAck, Socket};
 use crate::error::EmitError;
 use crate::operator::BroadcastOperator;
 
@@ -48,7 +47,7 @@ impl<'a> SocketEmitter<'a> {
     }
 
     /// See [`Socket::emit_with_ack`].
-    pub fn emit_with_ack<R: DeserializeOwned>(
+    pub fn emit_with_ack<R: FromAck>(
         self,
         event: &str,
         args: &(impl Serialize + ?Sized),

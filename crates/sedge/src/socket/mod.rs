@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-pub use ack::AckFuture;
 pub(crate) use ack::PendingAck;
+pub use ack::{AckFuture, FromAck};
 pub use emitter::SocketEmitter;
 pub use extensions::Extensions;
 use sedge_adapter::{Flags, IntoRooms, JoinError, MemberId, Room, Target};
@@ -151,6 +151,11 @@ impl Socket {
             Some(auth) => auth.decode(),
             None => Value::Object(Vec::new()).decode(),
         }
+    }
+
+    /// The number of the shard, that is the thread, on which its handlers run.
+    pub fn shard(&self) -> usize {
+        usize::from(self.inner.shard)
     }
 
     /// When the client asked to join the namespace.
@@ -312,7 +317,7 @@ impl Socket {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn emit_with_ack<R: DeserializeOwned>(
+    pub fn emit_with_ack<R: FromAck>(
         &self,
         event: &str,
         args: &(impl Serialize + ?Sized),
@@ -469,7 +474,7 @@ impl Socket {
     }
 
     /// Sends an event that is to be acknowledged.
-    pub(crate) fn ask_with<R: DeserializeOwned>(
+    pub(crate) fn ask_with<R: FromAck>(
         &self,
         flags: Flags,
         event: &str,

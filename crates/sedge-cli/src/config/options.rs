@@ -1,0 +1,283 @@
+//! The table of options. Flags, environment variables, the keys of a file, the help and
+//! `check-config` are all made from it.
+
+/// An option.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// The name of the flag and of the key in a file; `SEDGE_` and this in capitals is the
+    /// environment variable.
+    pub(crate) name: &'static str,
+    pub(crate) form: Form,
+    /// In the notation of the command line; `None` if nothing is what one gets.
+    pub(crate) default: Option<&'static str>,
+    /// The heading under which the help has it.
+    pub(crate) group: &'static str,
+    pub(crate) help: &'static str,
+}
+
+/// How values are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One value; the text is its name in the help.
+    One(&'static str),
+    /// Several: repeated flags, a list in a file, separated by commas anywhere.
+    List(&'static str),
+    /// Yes or no.
+    Switch,
+    /// One value that has no flag, since other users of the machine can see flags.
+    Hidden,
+}
+
+impl Spec {
+    /// The environment variable.
+    pub(crate) fn variable(&self) -> String {
+        variable_of(self.name)
+    }
+}
+
+/// The environment variable of an option.
+pub(crate) fn variable_of(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// What all environment variables begin with.
+pub(crate) const PREFIX: &str = "SEDGE_";
+
+/// The option that names the file; it cannot stand in the file itself.
+pub(crate) const CONFIG: &str = "config";
+
+/// The option of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Spec> {
+    OPTIONS.iter().find(|spec| spec.name == name)
+}
+
+const LISTENING: &str = "Listening";
+const PROTOCOL: &str = "Protocol";
+const BROWSERS: &str = "Browsers";
+const LIMITS: &str = "Limits";
+const OPERATION: &str = "Operation";
+
+use Form::{Hidden, List, One, Switch};
+
+const fn spec(
+    group: &'static str,
+    name: &'static str,
+    form: Form,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Spec {
+    Spec { name, form, default, group, help }
+}
+
+/// All options, in the order of the help.
+pub(crate) static OPTIONS: [Spec; 30] = [
+    spec(
+        LISTENING,
+        "listen",
+        List("IP:PORT"),
+        Some("127.0.0.1:3000"),
+        "Listen here; can be repeated. Port 0: a free one",
+    ),
+    spec(
+        LISTENING,
+        "tls-cert",
+        One("FILE"),
+        None,
+        "Serve HTTPS with this certificate chain (PEM); needs --tls-key",
+    ),
+    spec(LISTENING, "tls-key", One("FILE"), None, "The certificate's private key (PEM)"),
+    spec(
+        LISTENING,
+        "shards",
+        One("COUNT"),
+        Some("auto"),
+        "Threads that serve connections; auto: one per processor",
+    ),
+    spec(
+        PROTOCOL,
+        "path",
+        One("PATH"),
+        Some("/socket.io"),
+        "Answer Socket.IO below this path; clients need the same",
+    ),
+    spec(
+        PROTOCOL,
+        "transports",
+        List("NAME"),
+        Some("polling,websocket"),
+        "The transports that are enabled",
+    ),
+    spec(
+        PROTOCOL,
+        "allow-eio3",
+        Switch,
+        Some("false"),
+        "Also serve clients of Socket.IO 1 and 2 (Engine.IO 3)",
+    ),
+    spec(
+        PROTOCOL,
+        "ping-interval",
+        One("DURATION"),
+        Some("25s"),
+        "From a client's pong to the next ping",
+    ),
+    spec(
+        PROTOCOL,
+        "ping-timeout",
+        One("DURATION"),
+        Some("20s"),
+        "Disconnect a client that leaves a ping unanswered for so long",
+    ),
+    spec(
+        PROTOCOL,
+        "upgrade-timeout",
+        One("DURATION"),
+        Some("10s"),
+        "How long the change from polling to WebSocket may take",
+    ),
+    spec(
+        PROTOCOL,
+        "connect-timeout",
+        One("DURATION"),
+        Some("45s"),
+        "Close a connection that has joined no namespace by then",
+    ),
+    spec(
+        PROTOCOL,
+        "per-message-deflate",
+        One("on|off|SIZE"),
+        Some("off"),
+        "Compress WebSocket messages, from SIZE on (on: 1KiB)",
+    ),
+    spec(
+        PROTOCOL,
+        "http-compression",
+        One("on|off|SIZE"),
+        Some("on"),
+        "Compress poll responses, from SIZE on (on: 1KiB)",
+    ),
+    spec(
+        PROTOCOL,
+        "secret",
+        Hidden,
+        None,
+        "What session ids are signed with, at least 16 bytes; by default made up at each start",
+    ),
+    spec(
+        PROTOCOL,
+        "secret-file",
+        One("FILE"),
+        None,
+        "Read the secret that signs session ids from this file",
+    ),
+    spec(
+        BROWSERS,
+        "client-dir",
+        One("DIR"),
+        None,
+        "Serve the official client from here: the directory dist of the npm package \
+         socket.io-client; by default searched for",
+    ),
+    spec(BROWSERS, "demo", Switch, Some("true"), "The chat demo at /"),
+    spec(
+        BROWSERS,
+        "cors-origin",
+        List("ORIGIN"),
+        None,
+        "Let pages of this origin connect by polling; can be repeated; *: all pages",
+    ),
+    spec(
+        BROWSERS,
+        "cors-credentials",
+        Switch,
+        Some("false"),
+        "Let those pages send cookies along",
+    ),
+    spec(
+        BROWSERS,
+        "cookie",
+        One("NAME"),
+        None,
+        "Set a cookie of this name with the session id, for balancers that need one",
+    ),
+    spec(
+        LIMITS,
+        "max-payload",
+        One("SIZE"),
+        Some("1MB"),
+        "The largest message that a client may send",
+    ),
+    spec(
+        LIMITS,
+        "outbox-limit",
+        One("SIZE"),
+        Some("16MiB"),
+        "Disconnect a client for which more than this would have to wait",
+    ),
+    spec(
+        LIMITS,
+        "head-timeout",
+        One("DURATION"),
+        Some("30s"),
+        "How long the head of a request may take",
+    ),
+    spec(
+        LIMITS,
+        "body-timeout",
+        One("DURATION"),
+        Some("30s"),
+        "How long the body of a request may take",
+    ),
+    spec(OPERATION, "metrics", Switch, Some("true"), "Counters for Prometheus at /metrics"),
+    spec(
+        OPERATION,
+        "drain-delay",
+        One("DURATION"),
+        Some("0s"),
+        "Go on serving for so long after SIGTERM, /health saying 503, so that balancers notice",
+    ),
+    spec(
+        OPERATION,
+        "drain-deadline",
+        One("DURATION"),
+        Some("10s"),
+        "How long closing all connections may take then",
+    ),
+    spec(
+        OPERATION,
+        "log-level",
+        One("LEVEL"),
+        Some("info"),
+        "error, warn, info, debug, trace or off; or a list like info,sedge_engine=debug",
+    ),
+    spec(OPERATION, "log-format", One("FORMAT"), Some("text"), "text or json"),
+    spec(
+        OPERATION,
+        "node-name",
+        One("NAME"),
+        None,
+        "What the demo calls this machine; by default its host name",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_make_good_variables() {
+        for (index, spec) in OPTIONS.iter().enumerate() {
+            assert!(!OPTIONS[..index].iter().any(|other| other.name == spec.name), "{}", spec.name);
+            assert!(spec.name.bytes().all(|b| b == b'-' || b.is_ascii_lowercase() || b == b'3'));
+            assert_ne!(spec.name, CONFIG);
+        }
+        assert_eq!(find("ping-interval").unwrap().variable(), "SEDGE_PING_INTERVAL");
+    }
+
+    #[test]
+    fn every_switch_has_a_default() {
+        for spec in OPTIONS.iter().filter(|spec| spec.form == Switch) {
+            assert!(matches!(spec.default, Some("true" | "false")), "{}", spec.name);
+        }
+    }
+}
