@@ -14,14 +14,12 @@ pub(crate) enum Task {
     CheckConfig,
 }
 
-const ABOUT: &str = "A Socket.IO server: the official clients connect to it as they are";
-
-const LONG_ABOUT: &str = "\
+const ABOUT: &str = "\
 A Socket.IO server: the official clients connect to it as they are.
 
 Without a command it serves. It then answers
   /            the chat demo, for browsers
-  /socket.io/  Socket.IO, and the official client's files if they are found
+  /socket.io/  Socket.IO; the files of the official client too, if they are found
   /health      200 while it serves, 503 while it drains
   /metrics     counters for Prometheus";
 
@@ -29,13 +27,14 @@ const AFTER: &str = "\
 Where options come from:
   A flag goes before an environment variable, that before the file of --config, and that before the
   default. --ping-interval is SEDGE_PING_INTERVAL in the environment and ping-interval in the file,
-  which is TOML. A switch is turned off by --no-NAME or --NAME=false.
+  which is TOML. Switches are true or false there; --NAME=false and --no-NAME are the same.
   What session ids are signed with (secret) has no flag, since others can see flags: use
   SEDGE_SECRET, the file, or --secret-file.
 
 Values:
   DURATION  a whole number with a unit: 500ms, 25s, 2m, 1h
   SIZE      bytes, or with a unit: 1000000, 64kB, 1MB, 16MiB
+  WHEN      on, off, or the SIZE from which on it is worth it; on is 1KiB
 
 Examples:
   sedge                                      the demo at http://127.0.0.1:3000
@@ -65,9 +64,7 @@ pub(crate) fn command() -> Command {
     Command::new("sedge")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
-        .long_about(LONG_ABOUT)
         .after_help(AFTER)
-        .max_term_width(100)
         .subcommand(
             Command::new("serve")
                 .about("Serves; this is also what happens without a command")
@@ -83,8 +80,10 @@ pub(crate) fn command() -> Command {
 
 /// The flags of one option.
 fn flags(spec: &'static Spec) -> Vec<Arg> {
-    let help = match spec.default {
-        Some(default) if spec.form != Form::Switch => format!("{} [default: {default}]", spec.help),
+    let help = match (spec.form, spec.default) {
+        (Form::One(_) | Form::List(_), Some(default)) => {
+            format!("{} [default: {default}]", spec.help)
+        }
         _ => spec.help.to_owned(),
     };
     let flag = Arg::new(spec.name).long(spec.name).help(help).help_heading(spec.group).global(true);
@@ -96,7 +95,7 @@ fn flags(spec: &'static Spec) -> Vec<Arg> {
             let on = spec.default == Some("true");
             let no = Arg::new(no(spec))
                 .long(no(spec))
-                .help(format!("Without: {}", spec.help))
+                .help(spec.help)
                 .help_heading(spec.group)
                 .action(ArgAction::SetTrue)
                 .conflicts_with(spec.name)
@@ -200,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_option_with_its_default() {
-        let help = command().render_long_help().to_string();
+        let help = command().render_help().to_string();
         for spec in OPTIONS.iter().filter(|spec| spec.form != Form::Hidden) {
             let flag = match (spec.form, spec.default) {
                 (Form::Switch, Some("true")) => format!("--no-{}", spec.name),

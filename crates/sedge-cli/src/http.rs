@@ -104,9 +104,11 @@ impl Site {
                 respond(StatusCode::SERVICE_UNAVAILABLE, JSON, "{\"status\":\"draining\"}\n")
             }
             Answer::Health => respond(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n"),
-            Answer::Metrics => {
-                respond(StatusCode::OK, metrics::CONTENT_TYPE, metrics::text(&self.server.metrics()))
-            }
+            Answer::Metrics => respond(
+                StatusCode::OK,
+                metrics::CONTENT_TYPE,
+                metrics::text(&self.server.metrics()),
+            ),
         }
     }
 
@@ -131,7 +133,9 @@ fn serve_file(file: &'static File, request: &HeaderMap) -> Response<ResponseBody
     let tag = entity_tag(file.content);
     let known = request.get_all(IF_NONE_MATCH).iter().any(|value| {
         let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
-        tags.any(|known| known == "*" || known.trim_start_matches("W/").as_bytes() == tag.as_bytes())
+        tags.any(|known| {
+            known == "*" || known.trim_start_matches("W/").as_bytes() == tag.as_bytes()
+        })
     });
     let mut response = if known {
         let mut response = Response::new(ResponseBody::empty());

@@ -344,8 +344,13 @@ impl<A: Application> Worker<A> {
         for key in keys {
             shard.close(key);
         }
-        while shard.session_count() > 0 || tasks::lingering() > 0 {
+        loop {
+            // At least once: polls that waited have their answers now, but it is their connections'
+            // tasks that write them.
             tokio::time::sleep(Duration::from_millis(5)).await;
+            if shard.session_count() == 0 && tasks::lingering() == 0 {
+                return;
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,6 +35,10 @@ use crate::tower::PeerAddr;
 
 /// Connections the kernel keeps for us until they are accepted: room for a burst of reconnects.
 const BACKLOG: u32 = 4096;
+
+/// How long a connection that was closed may take to stop sending, and how much it may send.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long accepting pauses when the process runs out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -271,21 +276,39 @@ async fn serve_connection<A: Application>(
         builder.max_headers(local.headers_max);
     }
     let parts = builder.serve_connection(TokioIo::new(io), service).without_shutdown().await;
-    worker.shard.0.metrics.connections_http.sub(1);
     let ticket = ticket.take();
-    match (parts, ticket) {
-        (Ok(parts), Some(ticket)) => {
-            worker.settle(ticket, parts.io.into_inner(), parts.read_buf);
-        }
-        (Ok(mut parts), None) => {
+    let upgraded = match (parts, ticket) {
+        (Ok(parts), Some(ticket)) => Some((ticket, parts.io.into_inner(), parts.read_buf)),
+        (Ok(parts), None) => {
             // hyper leaves the end of the stream to us.
-            let shutdown = poll_fn(|cx| {
-                tokio::io::AsyncWrite::poll_shutdown(Pin::new(parts.io.inner_mut()), cx)
-            });
-            let _ = tokio::time::timeout(Duration::from_secs(1), shutdown).await;
+            let _ = tokio::time::timeout(LINGER, end(parts.io.into_inner())).await;
+            None
         }
-        (Err(error), _) => tracing::debug!(%error, ?peer, "HTTP connection failed"),
+        (Err(error), _) => {
+            tracing::debug!(%error, ?peer, "HTTP connection failed");
+            None
+        }
+    };
+    worker.shard.0.metrics.connections_http.sub(1);
+    if let Some((ticket, io, read_buf)) = upgraded {
+        worker.settle(ticket, io, read_buf);
     }
+}
+
+/// Ends a connection on which nothing more is answered. If a request was answered before all of it
+/// was read, the rest is still read and thrown away: closing at once would make the kernel send a
+/// reset, which can take the answer from the client.
+async fn end(mut io: Io) -> io::Result<()> {
+    io.shutdown().await?;
+    let mut buffer = vec![0; 8 * 1024];
+    let mut total = 0;
+    while total < LINGER_BYTES_MAX {
+        match io.read(&mut buffer).await? {
+            0 => break,
+            n => total += n,
+        }
+    }
+    Ok(())
 }
 
 async fn serve_request<A: Application>(

@@ -119,12 +119,14 @@ impl Outbox {
         }
     }
 
-    /// Replaces the last whole frame that begins with this byte, if there is one.
+    /// Replaces the last whole frame that begins with this byte, if there is one among the last few:
+    /// a search through all would let a client buy much work with little.
     pub(crate) fn replace_last(&mut self, first_byte: u8, frame: &Bytes) -> bool {
+        const LOOK_BACK: usize = 8;
         let Queue::Many(frames) = &mut self.queue else { return false };
         // The front may be partly written.
-        let mut whole = frames.iter_mut().skip(1);
-        let Some(found) = whole.rfind(|f| f.first() == Some(&first_byte)) else { return false };
+        let mut whole = frames.iter_mut().skip(1).rev().take(LOOK_BACK);
+        let Some(found) = whole.find(|f| f.first() == Some(&first_byte)) else { return false };
         let old = std::mem::replace(found, frame.clone());
         self.bytes = self.bytes - old.len() as u32 + frame.len() as u32;
         true

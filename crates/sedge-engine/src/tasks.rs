@@ -50,6 +50,11 @@ pub(crate) fn linger(mut io: Io, mut outbox: Outbox, mut reader: Option<MessageR
                 io.write_all(&frame).await?;
             }
             io.flush().await?;
+            if reader.as_ref().is_some_and(MessageReader::is_finished) {
+                // No close frame can be made out any more, only the end of the stream. Many clients
+                // wait for the server's end first, so it comes now.
+                io.shutdown().await?;
+            }
             // RFC 6455 §7.1.1: the server closes the TCP connection once the client's close frame is
             // here; it does not have to wait for the client to close first.
             let mut buffer = vec![0; 8 * 1024];
@@ -83,7 +88,7 @@ fn saw_close(
         match reader.next(&mut input, limits, scratch) {
             Ok(Some(Incoming::Close(..))) => return true,
             Ok(Some(_)) => {}
-            // After a frame error the reader swallows everything; wait for the end of the stream.
+            // After a frame error the reader swallows everything up to the end of the stream.
             Ok(None) | Err(_) => return false,
         }
     }

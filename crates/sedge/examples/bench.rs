@@ -4,6 +4,8 @@
 //!
 //! `SHARDS` sets the number of threads, one by default.
 
+#![expect(clippy::print_stdout, reason = "whoever starts it waits for the address")]
+
 use bytes::Bytes;
 use sedge::extract::{Ack, Data};
 use sedge::{Server, Socket};

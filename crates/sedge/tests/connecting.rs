@@ -277,3 +277,30 @@ fn it_works_over_polling() {
     http.post(&target, r#"42["echo","hi"]"#);
     assert_eq!(http.get(&target).text(), r#"42["echo","hi"]"#);
 }
+
+#[test]
+fn clients_that_come_and_go_leave_nothing_behind() {
+    let server = Fixture::new();
+    let (note, notes) = notes();
+    server.io.on_connect(async |socket: Socket| socket.join("r"));
+    server.io.on_disconnect(async move || note.send(()).expect("the test listens"));
+    // Ends and beginnings in the same turn of the shard: the engine gives the slots of those that
+    // have gone to those that come.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut former = server.client().0;
+                for _ in 0..100 {
+                    std::mem::replace(&mut former, SioClient::open(server.address)).abort();
+                    former.join("/");
+                }
+            });
+        }
+    });
+    for _ in 0..404 {
+        notes.next();
+    }
+    assert_eq!(server.io.socket_count(), 0);
+    let left = server.wait(server.io.in_("r").fetch_sockets()).expect("the shard answers");
+    assert_eq!(left.len(), 0);
+}

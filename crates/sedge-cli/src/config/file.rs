@@ -42,10 +42,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Layer, Vec<String>> {
 }
 
 /// One key with its value, in the notation of the command line.
-fn entry(
-    key: &str,
-    value: &Spanned<DeValue<'_>>,
-) -> Result<(&'static str, Vec<String>), String> {
+fn entry(key: &str, value: &Spanned<DeValue<'_>>) -> Result<(&'static str, Vec<String>), String> {
     let Some(spec) = find(key) else {
         if key == CONFIG {
             return Err("a configuration file cannot name another one".to_owned());
@@ -89,7 +86,8 @@ mod tests {
 
     #[test]
     fn values_of_all_types_are_taken() {
-        let text = "listen = [\"127.0.0.1:1\", \"[::1]:2\"]\n# two\nshards = 3\n\nallow-eio3 = true\n";
+        let text =
+            "listen = [\"127.0.0.1:1\", \"[::1]:2\"]\n# two\nshards = 3\n\nallow-eio3 = true\n";
         let layer = parse("s.toml", text).unwrap();
         let given = |name: &str| layer.get(name).unwrap();
         assert_eq!(given("listen").values, ["127.0.0.1:1", "[::1]:2"]);
@@ -102,7 +100,10 @@ mod tests {
     #[test]
     fn faults_are_named_with_their_lines() {
         let table = [
-            ("ping_interval = 1", "s.toml:1: there is no option ping_interval, did you mean ping-interval?"),
+            (
+                "ping_interval = 1",
+                "s.toml:1: there is no option ping_interval, did you mean ping-interval?",
+            ),
             ("\nweather = 1", "s.toml:2: there is no option weather"),
             ("config = 'x'", "s.toml:1: a configuration file cannot name another one"),
             ("path = ['/a', '/b']", "s.toml:1: path has one value, not a list"),
@@ -121,7 +122,10 @@ mod tests {
     #[test]
     fn all_faults_of_a_file_are_reported_in_its_order() {
         let problems = parse("s.toml", "zebra = 1\nant = 2\n").unwrap_err();
-        assert_eq!(problems, ["s.toml:1: there is no option zebra", "s.toml:2: there is no option ant"]);
+        assert_eq!(
+            problems,
+            ["s.toml:1: there is no option zebra", "s.toml:2: there is no option ant"]
+        );
     }
 
     #[test]

@@ -172,7 +172,8 @@ mod tests {
         let file = dir.join("sedge.toml");
         std::fs::write(&file, "path = '/file'\nshards = 2\nping-timeout = '1s'\n").unwrap();
         let flags = Layer::from([flag("path", "/flag"), flag(CONFIG, file.to_str().unwrap())]);
-        let environment = variables(&[("SEDGE_PATH", "/env"), ("SEDGE_SHARDS", "3"), ("PATH", "x")]);
+        let environment =
+            variables(&[("SEDGE_PATH", "/env"), ("SEDGE_SHARDS", "3"), ("PATH", "x")]);
         let typed = Typed::gather(flags, environment).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
 

@@ -35,9 +35,13 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in
-            [("", "", 0), ("", "abc", 3), ("path", "path", 0), ("pth", "path", 1), ("kitten", "sitting", 3)]
-        {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("path", "path", 0),
+            ("pth", "path", 1),
+            ("kitten", "sitting", 3),
+        ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
             assert_eq!(distance(b, a), expected, "{b} {a}");
         }

@@ -12,6 +12,7 @@ pub(crate) struct Spec {
     pub(crate) default: Option<&'static str>,
     /// The heading under which the help has it.
     pub(crate) group: &'static str,
+    /// Of the flag that the help shows, which for a switch that is on is the one that turns it off.
     pub(crate) help: &'static str,
 }
 
@@ -91,7 +92,7 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         "shards",
         One("COUNT"),
         Some("auto"),
-        "Threads that serve connections; auto: one per processor",
+        "Threads that serve; auto: one for each processor",
     ),
     spec(
         PROTOCOL,
@@ -126,7 +127,7 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         "ping-timeout",
         One("DURATION"),
         Some("20s"),
-        "Disconnect a client that leaves a ping unanswered for so long",
+        "Disconnect a client that leaves a ping unanswered so long",
     ),
     spec(
         PROTOCOL,
@@ -142,63 +143,44 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         Some("45s"),
         "Close a connection that has joined no namespace by then",
     ),
-    spec(
-        PROTOCOL,
-        "per-message-deflate",
-        One("on|off|SIZE"),
-        Some("off"),
-        "Compress WebSocket messages, from SIZE on (on: 1KiB)",
-    ),
-    spec(
-        PROTOCOL,
-        "http-compression",
-        One("on|off|SIZE"),
-        Some("on"),
-        "Compress poll responses, from SIZE on (on: 1KiB)",
-    ),
+    spec(PROTOCOL, "per-message-deflate", One("WHEN"), Some("off"), "Compress WebSocket messages"),
+    spec(PROTOCOL, "http-compression", One("WHEN"), Some("on"), "Compress poll responses"),
     spec(
         PROTOCOL,
         "secret",
         Hidden,
         None,
-        "What session ids are signed with, at least 16 bytes; by default made up at each start",
+        "What session ids are signed with [default: made up at each start]",
     ),
     spec(
         PROTOCOL,
         "secret-file",
         One("FILE"),
         None,
-        "Read the secret that signs session ids from this file",
+        "Sign session ids with the secret in this file",
     ),
     spec(
         BROWSERS,
         "client-dir",
         One("DIR"),
         None,
-        "Serve the official client from here: the directory dist of the npm package \
-         socket.io-client; by default searched for",
+        "Serve the client from here: dist of the npm package socket.io-client",
     ),
-    spec(BROWSERS, "demo", Switch, Some("true"), "The chat demo at /"),
+    spec(BROWSERS, "demo", Switch, Some("true"), "Do not serve the chat demo at /"),
     spec(
         BROWSERS,
         "cors-origin",
         List("ORIGIN"),
         None,
-        "Let pages of this origin connect by polling; can be repeated; *: all pages",
+        "Let pages from there connect by polling; *: all; can be repeated",
     ),
-    spec(
-        BROWSERS,
-        "cors-credentials",
-        Switch,
-        Some("false"),
-        "Let those pages send cookies along",
-    ),
+    spec(BROWSERS, "cors-credentials", Switch, Some("false"), "Let those pages send cookies along"),
     spec(
         BROWSERS,
         "cookie",
         One("NAME"),
         None,
-        "Set a cookie of this name with the session id, for balancers that need one",
+        "Set a cookie with the session id, for balancers that need one",
     ),
     spec(
         LIMITS,
@@ -212,7 +194,7 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         "outbox-limit",
         One("SIZE"),
         Some("16MiB"),
-        "Disconnect a client for which more than this would have to wait",
+        "Disconnect a client for whom more has to wait",
     ),
     spec(
         LIMITS,
@@ -228,27 +210,27 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         Some("30s"),
         "How long the body of a request may take",
     ),
-    spec(OPERATION, "metrics", Switch, Some("true"), "Counters for Prometheus at /metrics"),
+    spec(OPERATION, "metrics", Switch, Some("true"), "Do not serve counters at /metrics"),
     spec(
         OPERATION,
         "drain-delay",
         One("DURATION"),
         Some("0s"),
-        "Go on serving for so long after SIGTERM, /health saying 503, so that balancers notice",
+        "After a signal, serve on for so long, /health saying 503",
     ),
     spec(
         OPERATION,
         "drain-deadline",
         One("DURATION"),
         Some("10s"),
-        "How long closing all connections may take then",
+        "How long closing all connections may take after that",
     ),
     spec(
         OPERATION,
         "log-level",
         One("LEVEL"),
         Some("info"),
-        "error, warn, info, debug, trace or off; or a list like info,sedge_engine=debug",
+        "error, warn, info, debug, trace, off; or info,sedge_engine=debug",
     ),
     spec(OPERATION, "log-format", One("FORMAT"), Some("text"), "text or json"),
     spec(
@@ -256,7 +238,7 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         "node-name",
         One("NAME"),
         None,
-        "What the demo calls this machine; by default its host name",
+        "What the demo calls this machine [default: its host name]",
     ),
 ];
 

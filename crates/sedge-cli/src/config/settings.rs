@@ -270,7 +270,7 @@ impl Reader<'_> {
 
     /// An option with one value; `None` if it has none, or if it cannot be read.
     fn one<T: Setting>(&mut self, name: &'static str) -> Option<T> {
-        let (mut values, source) = self.read(name);
+        let (mut values, source) = self.read::<T>(name);
         let value = values.pop()?;
         self.note(name, value.show(), source);
         Some(value)

@@ -74,7 +74,8 @@ impl Setting for Size {
         let (number, unit) = number_and_unit(text);
         let unit = if unit.is_empty() { "B" } else { unit };
         let factor = SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
-        let bytes = number.zip(factor).and_then(|(number, (_, factor))| number.checked_mul(*factor));
+        let bytes =
+            number.zip(factor).and_then(|(number, (_, factor))| number.checked_mul(*factor));
         let wrong = || format!("{text:?} is not a size: write it like 64kB, 1MB, 16MiB or 1000000");
         bytes.and_then(|bytes| usize::try_from(bytes).ok()).map(Size).ok_or_else(wrong)
     }
@@ -104,7 +105,9 @@ impl Setting for Compression {
             "off" | "false" => Ok(Compression::Off),
             "on" | "true" => Ok(Compression::On),
             _ => Size::parse(text).map(Compression::From).map_err(|_| {
-                format!("{text:?} is none of on, off and a size from which on to compress, like 4KiB")
+                format!(
+                    "{text:?} is none of on, off and a size from which on to compress, like 4KiB"
+                )
             }),
         }
     }
@@ -283,7 +286,9 @@ mod tests {
     #[test]
     fn wrong_durations_say_how_to_write_them() {
         assert_eq!(Duration::parse("25").unwrap_err(), "\"25\" has no unit: write 25s or 25ms");
-        for text in ["", "s", "-1s", "1.5s", "1 week", "99999999999999999999s", "18446744073709551615h"] {
+        for text in
+            ["", "s", "-1s", "1.5s", "1 week", "99999999999999999999s", "18446744073709551615h"]
+        {
             let error = Duration::parse(text).unwrap_err();
             assert!(error.contains("is not a duration: write it like 25s"), "{text}: {error}");
         }

@@ -1,6 +1,5 @@
 //! The polling transport: GETs that wait for packets and POSTs that bring them.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -78,17 +77,6 @@ impl<A: Application> Worker<A> {
     fn begin_get(&self, key: SessionKey) -> Result<oneshot::Receiver<PollAnswer>, Refused> {
         let now = self.shard.now();
         self.shard.with_state(|state, inner| {
-            let conn = state.conn(key).ok_or(Refused::Ended)?;
-            if !conn.session.is_open() {
-                // The application has closed the session; the outbox ends with CLOSE.
-                let (sender, receiver) = oneshot::channel();
-                let before = conn.outbox.bytes();
-                // The receiver is right here.
-                let _ = sender.send(conn.drain());
-                inner.metrics.outbox_bytes.sub(before as u64);
-                state.try_input(inner, now, key, Input::Get)?;
-                return Ok(receiver);
-            }
             state.try_input(inner, now, key, Input::Get)?;
             let receiver = state.wait(inner, key).ok_or(Refused::Ended)?;
             state.flush(inner, now, key);
@@ -162,7 +150,20 @@ impl<A: Application> Worker<A> {
             Err(BodyError::Broken) => return self.plain(exchange, StatusCode::BAD_REQUEST),
         };
         self.shard.0.metrics.bytes_in.add(bytes.len() as u64);
-        self.take_payload(key, exchange, binary, &bytes);
+        if exchange.jsonp.is_some() {
+            match jsonp::decode_request(&bytes) {
+                Some(payload) if payload.len() > config.max_payload() => {
+                    guard.disarm();
+                    self.end_post(key);
+                    return self.plain(exchange, StatusCode::PAYLOAD_TOO_LARGE);
+                }
+                Some(payload) => self.take_text(key, exchange.version, &payload),
+                // The official server ignores a form without a payload.
+                None => {}
+            }
+        } else {
+            self.take_payload(key, exchange, binary, &bytes);
+        }
         // A client whose handlers lag behind is not asked for more; see `Shard::hold`.
         self.shard.released(key, config.local.body_timeout).await;
         guard.disarm();
@@ -183,14 +184,16 @@ impl<A: Application> Worker<A> {
         if binary {
             return self.take_packets(key, decode_v3_binary(body));
         }
-        let text = match &exchange.jsonp {
-            Some(_) => jsonp::decode_request(body).map(Cow::Owned),
-            None => std::str::from_utf8(body).ok().map(Cow::Borrowed),
-        };
-        match (text, exchange.version) {
-            (Some(text), Version::V4) => self.take_packets(key, decode_v4(&text)),
-            (Some(text), Version::V3) => self.take_packets(key, decode_v3_text(&text)),
-            (None, _) => self.malformed(key),
+        match std::str::from_utf8(body) {
+            Ok(text) => self.take_text(key, exchange.version, text),
+            Err(_) => self.malformed(key),
+        }
+    }
+
+    fn take_text(&self, key: SessionKey, version: Version, text: &str) {
+        match version {
+            Version::V4 => self.take_packets(key, decode_v4(text)),
+            Version::V3 => self.take_packets(key, decode_v3_text(text)),
         }
     }
 

@@ -110,28 +110,34 @@ impl WebSocket {
         }
     }
 
-    /// Writes what the connection takes. Returns the bytes written; what is left is written by the
-    /// connection's task, which is woken when there is room.
-    pub(crate) fn write(&mut self, outbox: &mut Outbox, gather: &mut Vec<u8>) -> io::Result<usize> {
+    /// Writes what the connection takes. Returns the bytes written, those in front of an error
+    /// included; what is left is written by the connection's task, which is woken when there is room.
+    pub(crate) fn write(
+        &mut self,
+        outbox: &mut Outbox,
+        gather: &mut Vec<u8>,
+    ) -> (usize, io::Result<()>) {
+        let before = outbox.bytes();
+        let result = self.write_all(outbox, gather);
+        (before - outbox.bytes(), result)
+    }
+
+    fn write_all(&mut self, outbox: &mut Outbox, gather: &mut Vec<u8>) -> io::Result<()> {
         // Before its first turn the task has left no waker; it writes when it gets there.
         let Some(waker) = &self.waker else {
             self.blocked = true;
-            return Ok(0);
+            return Ok(());
         };
         let mut cx = Context::from_waker(waker);
-        let mut total = 0;
         while !outbox.is_empty() {
             match write_once(Pin::new(&mut self.io), &mut cx, outbox, gather) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => {
-                    outbox.advance(written);
-                    total += written;
-                }
+                Poll::Ready(Ok(written)) => outbox.advance(written),
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
                     self.blocked = true;
                     outbox.detach();
-                    return Ok(total);
+                    return Ok(());
                 }
             }
         }
@@ -141,7 +147,7 @@ impl WebSocket {
         {
             self.blocked = true;
         }
-        Ok(total)
+        Ok(())
     }
 }
 

@@ -118,7 +118,8 @@ impl Shard {
         self.with_state(|state, inner| {
             if let Some(conn) = state.conn(session) {
                 conn.told = false;
-                state.input(inner, now, session, Input::Close);
+                let drained = conn.outbox.is_empty();
+                state.input(inner, now, session, Input::Close { drained });
             }
         });
     }

@@ -135,8 +135,10 @@ impl<A: Application> Worker<A> {
     ) {
         let shard = &self.shard;
         let limits = ReadLimits::new(shard.0.config.max_payload());
-        // The reader is taken out so that no state is borrowed while the application runs.
-        let Some(mut reader) = self.swap_reader(key, id, MessageReader::new(false)) else { return };
+        // The reader is taken out so that no state is borrowed while the application runs. If the
+        // application closes the session meanwhile, nobody knows any more where in a frame the
+        // client's bytes go on, so what stands in for the reader swallows them.
+        let Some(mut reader) = self.swap_reader(key, id, MessageReader::finished()) else { return };
         loop {
             match reader.next(&mut input, &limits, scratch) {
                 Ok(Some(incoming)) => {

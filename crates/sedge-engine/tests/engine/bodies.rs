@@ -90,14 +90,25 @@ fn every_single_byte_and_every_cut_is_survived() {
                 assert_eq!(session.post_bytes(&body).status, 200);
             }
         }
-        drop(session);
+        session.post_bytes(&form.encode(&["1".into()]));
+        session.expect_gone();
     }
-    // The sessions left over end when their heartbeat does; they are not waited for here.
-    let mut open = Vec::new();
-    std::mem::swap(&mut open, &mut Vec::<PollingSession>::new());
-    let metrics = server.metrics();
-    assert_eq!(metrics.polls_waiting, 0);
-    assert_eq!(metrics.closed[CloseReason::TransportError as usize] > 0, true);
+    server.settle();
+}
+
+/// The official server ignores a JSONP form without a payload.
+#[test]
+fn a_form_without_a_payload_is_ignored() {
+    let server = Server::start(|config| config.allow_eio3(true)).watched();
+    let mut session = PollingSession::open(server.at(), PATH, Form::Jsonp);
+    for body in ["", "x=1", "d=1%3A4&d=1%3A4"] {
+        session.post_bytes(body.as_bytes()).expect(200, "ok");
+    }
+    session.send_text("4alive");
+    session.expect_text("4alive");
+    session.send_text("1");
+    drop(session);
+    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
 }
 
 /// A heartbeat in the wrong direction breaks the protocol.

@@ -1,1 +1,152 @@
-//! tbd
+//! Polling requests that overlap, break off, or come after the end.
+
+use sedge_engine::CloseReason;
+use sedge_testkit::{Form, PollingSession, RawHttp};
+
+use crate::common::{PATH, Server};
+
+fn session(server: &Server) -> PollingSession {
+    PollingSession::open(server.at(), PATH, Form::V4)
+}
+
+#[test]
+fn a_second_get_ends_the_session() {
+    let server = Server::start(|config| config).watched();
+    let mut session = session(&server);
+    session.begin_get();
+    server.await_metrics(|m| m.polls_waiting == 1);
+    RawHttp::connect(server.at()).get(&session.target).expect(400, "");
+    session.finish_get().expect(200, "1");
+    session.expect_gone();
+    drop(session);
+    server.settle().closed(&[(CloseReason::TransportError, 1)]);
+}
+
+#[test]
+fn an_overlapping_post_ends_the_session() {
+    let server = Server::start(|config| config).watched();
+    let mut session = session(&server);
+    session.begin_get();
+    let mut slow = RawHttp::connect(server.at());
+    let head = format!("POST {} HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n4", session.target);
+    slow.send_bytes(head.as_bytes());
+    server.await_metrics(|m| m.polls_waiting == 1);
+    // Nothing tells when the head has been read, so a POST is tried that ends the session if it has.
+    let overlapped = sedge_testkit::eventually(sedge_testkit::DEADLINE, || {
+        RawHttp::connect(server.at()).post(&session.target, "6").status == 400
+    });
+    assert!(overlapped);
+    session.finish_get().expect(200, "1");
+    // The slow one finds its session gone and does no harm.
+    slow.send_bytes(b"ab");
+    let status = slow.receive().status;
+    assert!(matches!(status, 200 | 400), "{status}");
+    session.expect_gone();
+    drop((session, slow));
+    server.settle().closed(&[(CloseReason::TransportError, 1)]);
+}
+
+#[test]
+fn an_aborted_get_ends_the_session() {
+    let server = Server::start(|config| config).watched();
+    for _ in 0..5 {
+        let mut session = session(&server);
+        session.begin_get();
+        server.await_metrics(|m| m.polls_waiting == 1);
+        session.abort_get();
+        server.await_metrics(|m| m.polls_waiting == 0 && m.sessions_polling == 0);
+        session.expect_gone();
+    }
+    server.settle().closed(&[(CloseReason::TransportError, 5)]);
+}
+
+#[test]
+fn an_aborted_post_ends_the_session() {
+    let server = Server::start(|config| config).watched();
+    for half_closed in [false, true] {
+        let mut session = session(&server);
+        session.begin_get();
+        server.await_metrics(|m| m.polls_waiting == 1);
+        let mut post = RawHttp::connect(server.at());
+        let head =
+            format!("POST {} HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n4", session.target);
+        post.send_bytes(head.as_bytes());
+        if half_closed {
+            post.stream().finish_sending();
+        } else {
+            drop(post);
+        }
+        session.finish_get().expect(200, "1");
+        session.expect_gone();
+    }
+    server.settle().closed(&[(CloseReason::TransportError, 2)]);
+}
+
+/// A client that goes away between two polls is noticed by its heartbeat; requests that come later
+/// find nothing.
+#[test]
+fn requests_after_the_end() {
+    let server = Server::start(|config| config).watched();
+    let mut session = session(&server);
+    session.send_text("1");
+    session.expect_gone();
+    let response = session.post_bytes(b"4a");
+    response.expect(400, r#"{"code":1,"message":"Session ID unknown"}"#);
+    drop(session);
+    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
+}
+
+#[test]
+fn a_close_packet_answers_the_waiting_get() {
+    let server = Server::start(|config| config).watched();
+    let mut session = session(&server);
+    session.begin_get();
+    server.await_metrics(|m| m.polls_waiting == 1);
+    session.send_text("1");
+    session.finish_get().expect(200, "6");
+    session.expect_gone();
+    drop(session);
+    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
+}
+
+#[test]
+fn closed_by_the_server_while_a_get_waits() {
+    let server = Server::start(|config| config).watched();
+    let mut session = session(&server);
+    session.begin_get();
+    server.await_metrics(|m| m.polls_waiting == 1);
+    session.send(&["4last".into(), "4!close".into(), "4ignored".into()]);
+    session.finish_get().expect(200, "4last\x1e1");
+    session.expect_gone();
+    drop(session);
+    server.settle().closed(&[]);
+}
+
+/// Requests that are sent without waiting for answers are answered one after the other.
+#[test]
+fn pipelined_requests() {
+    let server = Server::start(|config| config).watched();
+    let session = session(&server);
+    let mut http = RawHttp::connect(server.at());
+    let get = format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", session.target);
+    let post = format!("POST {} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n", session.target);
+    http.send_bytes(format!("{post}4a{post}4b{get}{post}4c{get}").as_bytes());
+    for body in ["ok", "ok", "4a\x1e4b", "ok", "4c"] {
+        http.receive().expect(200, body);
+    }
+    http.post(&session.target, "1").expect(200, "ok");
+    drop((http, session));
+    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
+}
+
+#[test]
+fn messages_sent_at_once_come_with_the_handshake() {
+    let server = Server::start(|config| config.initial_packet("first")).watched();
+    let target = format!("{}&greet=1", crate::common::V4_POLLING);
+    let response = RawHttp::connect(server.at()).get(&target);
+    let sid = response.text().split('"').nth(3).expect("a session").to_owned();
+    assert!(response.text().ends_with("}\x1e4first\x1e4welcome"), "{}", response.text());
+    let target = format!("{}&sid={sid}", crate::common::V4_POLLING);
+    RawHttp::connect(server.at()).post(&target, "1").expect(200, "ok");
+    server.settle();
+}

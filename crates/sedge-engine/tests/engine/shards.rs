@@ -1,1 +1,144 @@
-//! tbd
+//! Engines with several shards: a request may arrive at any of them.
+
+use sedge_engine::CloseReason;
+use sedge_testkit::{Form, PollingSession, RawHttp, RawWs};
+
+use crate::common::{PATH, Server, V4_POLLING, V4_WEBSOCKET};
+
+const SHARDS: usize = 4;
+
+fn server() -> Server {
+    Server::start(|config| config.shards(SHARDS)).watched()
+}
+
+/// Connections are spread over the shards, so these reach all of them.
+fn connections(server: &Server) -> Vec<RawHttp> {
+    (0..2 * SHARDS).map(|_| RawHttp::connect(server.at())).collect()
+}
+
+#[test]
+fn sessions_are_served_on_connections_of_all_shards() {
+    let server = server();
+    let mut sessions: Vec<_> =
+        (0..SHARDS).map(|_| PollingSession::open(server.at(), PATH, Form::V4)).collect();
+    let mut connections = connections(&server);
+    let shards = server.engine.metrics();
+    assert!(shards.iter().all(|shard| shard.connections_http > 0), "{shards:?}");
+    for session in &mut sessions {
+        for (number, http) in connections.iter_mut().enumerate() {
+            http.post(&session.target, &format!("4{number}")).expect(200, "ok");
+            http.get(&session.target).expect(200, &format!("4{number}"));
+        }
+        connections[0].post(&session.target, &vec!["4x"; 10_000].join("\x1e")).expect(200, "ok");
+        assert_eq!(connections[1].get(&session.target).body.len(), 29_999);
+    }
+    // A GET that waits on one shard's connection is answered for another shard's session.
+    for (session, http) in sessions.iter().zip(&mut connections) {
+        http.send("GET", &session.target, &[], b"");
+    }
+    server.await_metrics(|m| m.polls_waiting == SHARDS as u64);
+    for session in &sessions {
+        connections[SHARDS].post(&session.target, "4late").expect(200, "ok");
+    }
+    for http in &mut connections[..SHARDS] {
+        http.receive().expect(200, "4late");
+    }
+    // And an aborted one is noticed there.
+    for (session, http) in sessions.iter().zip(&mut connections) {
+        http.send("GET", &session.target, &[], b"");
+    }
+    server.await_metrics(|m| m.polls_waiting == SHARDS as u64);
+    drop(connections);
+    server.await_metrics(|m| m.sessions_polling == 0);
+    drop(sessions);
+    server.settle().closed(&[(CloseReason::TransportError, SHARDS as u64)]);
+}
+
+#[test]
+fn refusals_of_other_shards() {
+    let server = server();
+    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+    for http in &mut connections(&server) {
+        let response = http.get(&session.target.replace("EIO=4", "EIO=3"));
+        response.expect(400, r#"{"code":3,"message":"Bad request"}"#);
+    }
+    session.send_text("1");
+    for http in &mut connections(&server) {
+        http.get(&session.target).expect(400, r#"{"code":1,"message":"Session ID unknown"}"#);
+    }
+    drop(session);
+    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
+}
+
+/// A WebSocket that arrives at another shard than the session's moves there.
+#[test]
+fn websockets_move_to_their_session() {
+    let server = server();
+    for _ in 0..SHARDS {
+        let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+        session.send_text("4!shard");
+        let shard = session.receive();
+        let target = format!("{V4_WEBSOCKET}&sid={}", session.sid);
+        // Turned away, wherever they arrive, while one is tested.
+        let mut first = RawWs::connect(server.at(), &target);
+        for _ in 0..SHARDS {
+            RawWs::connect(server.at(), &target).expect_close(None);
+        }
+        first.send("2probe");
+        first.expect_text("3probe");
+        first.send_all(["5", "4!shard", "4!transport"]);
+        assert_eq!(first.receive(), text(&shard));
+        first.expect_text("4websocket");
+        first.close();
+    }
+    // All in one segment, so what is behind the request moves along.
+    let data: Vec<u8> = ["2probe", "5", "4behind"]
+        .iter()
+        .flat_map(|text| sedge_testkit::frame(0x81, Some([1; 4]), text.as_bytes()))
+        .collect();
+    for _ in 0..SHARDS {
+        let session = PollingSession::open(server.at(), PATH, Form::V4);
+        let target = format!("{V4_WEBSOCKET}&sid={}", session.sid);
+        let mut ws = RawWs::connect_with(server.at(), &target, &[], &data);
+        ws.expect_text("3probe");
+        ws.expect_text("4behind");
+        ws.close();
+    }
+    let counted = server.settle();
+    counted.closed(&[(CloseReason::TransportClose, 2 * SHARDS as u64)]);
+    assert_eq!(counted.upgrades, 2 * SHARDS as u64);
+}
+
+fn text(packet: &sedge_testkit::Packet) -> sedge_testkit::Frame {
+    match packet {
+        sedge_testkit::Packet::Text(text) => sedge_testkit::Frame::Text(text.clone()),
+        other @ sedge_testkit::Packet::Binary(_) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_slow_body_for_another_shard() {
+    let server = server();
+    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+    for mut http in connections(&server) {
+        let head =
+            format!("POST {V4_POLLING}&sid={} HTTP/1.1\r\nhost: a\r\n", session.sid);
+        http.send_bytes(format!("{head}content-length: 5\r\n\r\n4he").as_bytes());
+        http.send_bytes(b"y!");
+        http.receive().expect(200, "ok");
+        session.expect_text("4hey!");
+        // And a broken one, of a session of its own.
+        let mut other = PollingSession::open(server.at(), PATH, Form::V4);
+        let head = format!("POST {} HTTP/1.1\r\nhost: a\r\n", other.target);
+        http.send_bytes(format!("{head}content-length: 5\r\n\r\n4he").as_bytes());
+        drop(http);
+        let gone = sedge_testkit::eventually(sedge_testkit::DEADLINE, || {
+            other.begin_get();
+            other.finish_get().text() != "6" && server.metrics().sessions_polling == 1
+        });
+        assert!(gone);
+    }
+    session.send_text("1");
+    drop(session);
+    server.settle();
+}

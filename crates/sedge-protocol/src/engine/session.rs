@@ -80,8 +80,12 @@ pub enum Input<'a> {
         /// By an error, not by a close frame or an orderly end of the stream.
         error: bool,
     },
-    /// The application closes the session.
-    Close,
+    /// The application closes the session; also, once it has, the outbox has become empty while a
+    /// GET waits.
+    Close {
+        /// Whether the outbox is empty.
+        drained: bool,
+    },
     /// The deadline has passed. Too early does no harm.
     Timeout,
 }
@@ -93,8 +97,6 @@ pub enum Output {
     SendPing,
     /// Append a PONG to the outbox.
     SendPong,
-    /// Append a CLOSE to the outbox: a polling session is ending and no GET is waiting.
-    SendClose,
     /// Answer the waiting GET with a single NOOP now, whatever the outbox holds.
     AnswerGetNoop,
     /// Answer the waiting GET with what the outbox holds and then CLOSE.
@@ -155,7 +157,7 @@ pub enum Refused {
 ///     │  └── other packet, lost, timeout ┘              │
 ///     │                                                 │
 ///     └──── error, close, ping timeout ──▶ Ended ◀──────┘
-///     └──── Close without a waiting GET ─▶ Closing ──GET or 30 s──▶ Ended
+///     └──── Close with something to deliver ─▶ Closing ──told or 30 s──▶ Ended
 /// ```
 #[derive(Debug)]
 pub struct Session {
@@ -173,10 +175,9 @@ enum State {
         upgrade: Upgrade,
     },
     WebSocket,
-    /// Closed by the application; the client is told by its next GET.
-    Closing {
-        until: Time,
-    },
+    /// Closed by the application. What is queued is delivered by a GET of its own before another
+    /// one is told CLOSE: clients take note of a CLOSE before they look at the packets beside it.
+    Closing { until: Time, get: bool },
     Ended,
 }
 
@@ -213,10 +214,9 @@ struct Outputs {
     release: bool,
 }
 
-const IN_ORDER: [Output; 8] = [
+const IN_ORDER: [Output; 7] = [
     Output::SendPong,
     Output::SendPing,
-    Output::SendClose,
     Output::AnswerProbe,
     Output::EndProbe,
     Output::Upgraded,
@@ -285,7 +285,7 @@ impl Session {
 
     /// Whether a GET is waiting to be answered.
     pub fn get_waits(&self) -> bool {
-        matches!(self.state, State::Polling { get: true, .. })
+        matches!(self.state, State::Polling { get: true, .. } | State::Closing { get: true, .. })
     }
 
     /// Whether a WebSocket is being tested for an upgrade.
@@ -309,7 +309,7 @@ impl Session {
         };
         match self.state {
             State::Ended => None,
-            State::Closing { until } => Some(until),
+            State::Closing { until, .. } => Some(until),
             State::WebSocket => Some(heartbeat),
             State::Polling { upgrade, .. } => Some(match upgrade {
                 Upgrade::None => heartbeat,
@@ -340,6 +340,8 @@ impl Session {
             Input::Probe => self.probe(now, timing)?,
             Input::GetAnswered => self.set_get(false),
             Input::PostEnded => self.set_post(false),
+            // What becomes of polling connections no longer matters to a session that has moved.
+            Input::GetAborted | Input::PostAborted if self.is_websocket() => {}
             Input::GetAborted => {
                 self.set_get(false);
                 self.end(Reason::TransportError);
@@ -350,7 +352,7 @@ impl Session {
             Input::Lost { error } => {
                 self.end(if error { Reason::TransportError } else { Reason::TransportClose });
             }
-            Input::Close => self.close(now),
+            Input::Close { drained } => self.close(now, drained),
             Input::Timeout => self.timeout(now, timing),
         }
         Ok(None)
@@ -358,21 +360,15 @@ impl Session {
 
     fn get(&mut self) -> Result<(), Refused> {
         match self.state {
-            State::Polling { get: true, .. } => {
+            State::Polling { get: true, .. } | State::Closing { get: true, .. } => {
                 self.end(Reason::TransportError);
                 Err(Refused::OverlappingGet)
             }
-            State::Polling { .. } => {
+            State::Polling { .. } | State::Closing { .. } => {
                 self.set_get(true);
                 Ok(())
             }
             State::WebSocket => Err(Refused::TransportMismatch),
-            // The outbox ends with the CLOSE packet queued when the application closed.
-            State::Closing { .. } => {
-                self.state = State::Ended;
-                self.outputs.push(Output::Release);
-                Ok(())
-            }
             State::Ended => Err(Refused::Ended),
         }
     }
@@ -388,7 +384,9 @@ impl Session {
                 Ok(())
             }
             State::WebSocket => Err(Refused::TransportMismatch),
-            State::Closing { .. } | State::Ended => Err(Refused::Ended),
+            // The client cannot know yet. What it sends is not looked at.
+            State::Closing { .. } => Ok(()),
+            State::Ended => Err(Refused::Ended),
         }
     }
 
@@ -477,14 +475,16 @@ impl Session {
         }
     }
 
-    fn close(&mut self, now: Time) {
+    fn close(&mut self, now: Time, drained: bool) {
         match self.state {
-            State::Polling { get: false, .. } => {
-                self.end_probe();
-                self.outputs.push(Output::SendClose);
-                self.state = State::Closing { until: now + POLLING_CLOSE_TIMEOUT };
+            State::Polling { get: true, .. } | State::Closing { get: true, .. } if drained => {
+                self.release();
             }
-            State::Polling { .. } | State::WebSocket => self.release(),
+            State::Polling { get, .. } => {
+                self.end_probe();
+                self.state = State::Closing { until: now + POLLING_CLOSE_TIMEOUT, get };
+            }
+            State::WebSocket => self.release(),
             State::Closing { .. } | State::Ended => {}
         }
     }
@@ -518,7 +518,7 @@ impl Session {
     fn timeout(&mut self, now: Time, timing: &Timing) {
         match self.state {
             State::Ended => return,
-            State::Closing { until } => {
+            State::Closing { until, .. } => {
                 if now >= until {
                     self.release();
                 }
@@ -560,7 +560,7 @@ impl Session {
     }
 
     fn set_get(&mut self, waits: bool) {
-        if let State::Polling { get, .. } = &mut self.state {
+        if let State::Polling { get, .. } | State::Closing { get, .. } = &mut self.state {
             *get = waits;
         }
     }

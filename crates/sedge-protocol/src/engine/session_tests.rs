@@ -260,28 +260,51 @@ fn lost_probe_leaves_polling_alive() {
 fn application_closes_with_a_get_waiting() {
     let mut script = Script::polling(Version::V4);
     script.give(Input::Get);
-    assert_eq!(script.give(Input::Close), [Output::AnswerGetClose, Output::Release]);
+    assert_eq!(
+        script.give(Input::Close { drained: true }),
+        [Output::AnswerGetClose, Output::Release]
+    );
+}
+
+#[test]
+fn what_is_queued_is_delivered_before_the_client_is_told_to_close() {
+    let mut script = Script::polling(Version::V4);
+    script.give(Input::Get);
+    assert_eq!(script.give(Input::Close { drained: false }), []);
+    assert!(script.session.get_waits() && !script.session.is_open());
+    assert_eq!(script.give(Input::GetAnswered), []);
+    // The client may still send; nobody looks at it.
+    assert_eq!(script.give(Input::Post), []);
+    assert_eq!(script.give(packet(PacketType::Message)), []);
+    assert_eq!(script.give(Input::Get), []);
+    assert_eq!(
+        script.give(Input::Close { drained: true }),
+        [Output::AnswerGetClose, Output::Release]
+    );
 }
 
 #[test]
 fn application_closes_and_the_next_get_is_told() {
     let mut script = Script::polling(Version::V4);
-    assert_eq!(script.give(Input::Close), [Output::SendClose]);
-    assert!(!script.session.is_open());
-    assert_eq!(script.give(Input::Get), [Output::Release]);
+    assert_eq!(script.give(Input::Close { drained: true }), []);
+    assert_eq!(script.give(Input::Get), []);
+    assert_eq!(
+        script.give(Input::Close { drained: true }),
+        [Output::AnswerGetClose, Output::Release]
+    );
 }
 
 #[test]
 fn application_closes_and_no_get_comes() {
     let mut script = Script::polling(Version::V4);
-    script.give(Input::Close);
+    script.give(Input::Close { drained: false });
     assert_eq!(script.wait(), (30_000, vec![Output::Release]));
 }
 
 #[test]
 fn close_during_an_upgrade_ends_the_probe_too() {
     let mut script = Script::tested();
-    assert_eq!(script.give(Input::Close), [Output::SendClose, Output::EndProbe]);
+    assert_eq!(script.give(Input::Close { drained: true }), [Output::EndProbe]);
 
     let mut script = Script::tested();
     script.give(Input::Get);
@@ -299,8 +322,8 @@ fn close_during_an_upgrade_ends_the_probe_too() {
 #[test]
 fn application_closes_a_websocket() {
     let mut script = Script::websocket(Version::V4);
-    assert_eq!(script.give(Input::Close), [Output::Release]);
-    assert_eq!(script.give(Input::Close), []);
+    assert_eq!(script.give(Input::Close { drained: false }), [Output::Release]);
+    assert_eq!(script.give(Input::Close { drained: true }), []);
 }
 
 #[test]

@@ -83,6 +83,16 @@ impl MessageReader {
         Self { partial: None, deflate, finished: false }
     }
 
+    /// A reader that has finished: it swallows everything.
+    pub const fn finished() -> Self {
+        Self { partial: None, deflate: false, finished: true }
+    }
+
+    /// Whether an error or a close frame has ended the frame stream.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Whether nothing incomplete is held, and so no memory.
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()

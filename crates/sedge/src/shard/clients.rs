@@ -111,7 +111,7 @@ impl LocalShard {
                 held: false,
                 settled: false,
             };
-            state.clients.set(session.slot(), client);
+            state.add_client(client);
             serial
         };
         let timer = u64::from(serial) << 32 | session.slot() as u64;
@@ -448,13 +448,7 @@ impl LocalShard {
     /// A connection has ended: so have its sockets, in the order in which they joined.
     pub(super) fn close_client(self: &Rc<Self>, session: SessionKey, reason: DisconnectReason) {
         let sockets = self.sockets_of(session);
-        let client = {
-            let mut state = self.state.borrow_mut();
-            if state.client(session).is_none() {
-                return;
-            }
-            state.clients.take(session.slot())
-        };
+        let client = self.state.borrow_mut().take_client(session);
         for socket in &sockets {
             self.close_socket(socket, reason);
         }

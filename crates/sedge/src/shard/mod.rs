@@ -85,6 +85,9 @@ pub(crate) struct LocalShard {
 #[derive(Default)]
 struct State {
     clients: Slots<Client>,
+    /// Clients whose slot the engine has given away before it told their end, which it is about to.
+    /// Nearly always empty.
+    ending: Vec<Client>,
     /// By the index of the namespace; those nobody has joined here are missing.
     namespaces: Vec<Option<LocalNamespace>>,
     /// Scratch for the recipients of an operation.
@@ -312,7 +315,10 @@ impl LocalShard {
     }
 
     fn close_all(self: &Rc<Self>) {
-        let sessions: Vec<_> = self.state.borrow().clients.iter().map(Client::session).collect();
+        let sessions: Vec<_> = {
+            let state = self.state.borrow();
+            state.clients.iter().chain(&state.ending).map(Client::session).collect()
+        };
         for session in sessions {
             self.close_client(session, DisconnectReason::ServerShuttingDown);
         }
@@ -325,7 +331,25 @@ impl State {
     }
 
     fn client(&mut self, session: SessionKey) -> Option<&mut Client> {
-        self.clients.get_mut(session.slot()).filter(|client| client.session() == session)
+        match self.clients.get_mut(session.slot()) {
+            Some(client) if client.session() == session => Some(client),
+            _ => self.ending.iter_mut().find(|client| client.session() == session),
+        }
+    }
+
+    /// Enters a new client.
+    fn add_client(&mut self, client: Client) {
+        let former = self.clients.set(client.session().slot(), client);
+        self.ending.extend(former);
+    }
+
+    /// Takes out a client that has ended.
+    fn take_client(&mut self, session: SessionKey) -> Option<Client> {
+        if let Some(at) = self.ending.iter().position(|client| client.session() == session) {
+            return Some(self.ending.swap_remove(at));
+        }
+        self.clients.get_mut(session.slot()).filter(|client| client.session() == session)?;
+        self.clients.take(session.slot())
     }
 }
 

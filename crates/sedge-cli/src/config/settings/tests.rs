@@ -41,17 +41,26 @@ fn every_option_of_the_table_is_read() {
 fn faults_name_the_place_and_what_would_be_right() {
     let table = [
         ("ping-interval = 25", "s.toml:1: ping-interval: \"25\" has no unit: write 25s or 25ms"),
-        ("max-payload = 'big'", "s.toml:1: max-payload: \"big\" is not a size: write it like 64kB, 1MB, 16MiB or 1000000"),
+        (
+            "max-payload = 'big'",
+            "s.toml:1: max-payload: \"big\" is not a size: write it like 64kB, 1MB, 16MiB or 1000000",
+        ),
         ("shards = 'all'", "s.toml:1: shards: \"all\" is neither a number nor auto"),
         ("shards = -1", "s.toml:1: shards: \"-1\" is neither a number nor auto"),
         ("demo = 'perhaps'", "s.toml:1: demo: \"perhaps\" is neither true nor false"),
         ("log-format = 'xml'", "s.toml:1: log-format: \"xml\" is neither text nor json"),
-        ("transports = ['polling', 'webtransport']", "s.toml:1: transports: \"webtransport\" is not a transport: there are polling and websocket"),
+        (
+            "transports = ['polling', 'webtransport']",
+            "s.toml:1: transports: \"webtransport\" is not a transport: there are polling and websocket",
+        ),
         ("tls-cert = 'a.pem'", "s.toml:1: tls-cert needs tls-key too"),
         ("\ntls-key = 'a.pem'", "s.toml:2: tls-key needs tls-cert too"),
         ("cors-credentials = true", "s.toml:1: cors-credentials has no effect without cors-origin"),
         ("listen = []", "s.toml:1: listen: at least one value is needed"),
-        ("secret = 'a'\nsecret-file = 'b'", "s.toml:1: secret and s.toml:2: secret-file contradict each other: give one"),
+        (
+            "secret = 'a'\nsecret-file = 'b'",
+            "s.toml:1: secret and s.toml:2: secret-file contradict each other: give one",
+        ),
     ];
     for (text, problem) in table {
         assert_eq!(from(text).err().unwrap(), [problem], "{text}");

@@ -1,0 +1,173 @@
+//! The life of the server: start, run until a signal comes, drain, end.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sedge::{ListenOptions, Listening, Server};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::client_files::ADVICE;
+use crate::config::settings::Settings;
+use crate::failure::Failure;
+use crate::http::{Routes, Site};
+use crate::{demo, logging, nofile, tls};
+
+/// Serves until a signal ends it.
+pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
+    settings.check()?;
+    logging::start(settings);
+    for remark in &settings.remarks {
+        tracing::warn!("{remark}");
+    }
+    // This thread only waits; the connections are served by the shards' own threads.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Start(error.to_string()))?;
+    let served = runtime.block_on(serve(settings));
+    // Whatever the first thread still does may not keep the process from ending.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(settings: &Settings) -> Result<ExitCode, Failure> {
+    // From here on no signal is lost, however early it comes.
+    let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
+    nofile::raise();
+    let running = start(settings).await?;
+    let first = signals.next().await;
+    tracing::info!(signal = first.name, "ending: clients are being closed");
+    tokio::select! {
+        clean = running.drain(settings) => {
+            Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        second = signals.next() => {
+            tracing::warn!(signal = second.name, "ended at once, by a second signal");
+            Ok(ExitCode::from(128 + second.number))
+        }
+    }
+}
+
+/// A server that listens.
+struct Running {
+    server: Server,
+    listening: Vec<Listening>,
+    draining: Arc<AtomicBool>,
+}
+
+async fn start(settings: &Settings) -> Result<Running, Failure> {
+    let tls = settings.tls.as_ref().map(tls::load).transpose().map_err(Failure::Tls)?;
+    let mut builder = settings.server();
+    if settings.demo {
+        let node = settings.node_name.clone().unwrap_or_else(host_name);
+        builder = demo::prepare(builder, node);
+    }
+    let server = builder.build().map_err(|error| Failure::Start(error.to_string()))?;
+    if settings.demo {
+        demo::install(&server);
+    }
+    let draining = Arc::new(AtomicBool::new(false));
+    let routes = Routes::new(Site {
+        server: server.clone(),
+        demo: settings.demo,
+        metrics: settings.metrics,
+        client_found: settings.client_dir.is_some(),
+        draining: Arc::clone(&draining),
+    });
+    let (scheme, options) = match tls {
+        Some(config) => ("https", ListenOptions::new().fallback(routes).tls(config)),
+        None => ("http", ListenOptions::new().fallback(routes)),
+    };
+    let mut listening = Vec::with_capacity(settings.listen.len());
+    for address in &settings.listen {
+        let opened = server.listen_with(*address, options.clone()).await;
+        listening.push(opened.map_err(|error| Failure::Listen(*address, error))?);
+    }
+    tell(settings, &server);
+    for open in &listening {
+        announce(scheme, open);
+    }
+    Ok(Running { server, listening, draining })
+}
+
+/// What whoever reads the log wants to know about this start.
+fn tell(settings: &Settings, server: &Server) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, shards = server.shard_count(), path = settings.path, "sedge starts");
+    match &settings.client_dir {
+        Some(dir) => tracing::info!(dir = %dir.display(), "the official client is served"),
+        None if settings.demo => {
+            tracing::warn!("the demo needs the official client, which was not found: {ADVICE}");
+        }
+        None => tracing::info!("the official client is not served; --client-dir would do so"),
+    }
+    if settings.demo && settings.path.trim_end_matches('/') != "/socket.io" {
+        tracing::warn!("the demo's page looks for /socket.io and will not find it");
+    }
+}
+
+/// The line for whoever waits for the server, on standard output: its form is a promise.
+fn announce(scheme: &str, listening: &Listening) {
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading, which is no fault.
+    let _ = writeln!(out, "listening on {scheme}://{}", listening.local_addr());
+    let _ = out.flush();
+}
+
+impl Running {
+    /// Ends in order. Returns whether everything was closed in time.
+    async fn drain(self, settings: &Settings) -> bool {
+        self.draining.store(true, Ordering::Relaxed);
+        if settings.drain_delay > Duration::ZERO {
+            let delay = settings.drain_delay;
+            tracing::info!(?delay, "/health says 503 from now on; still serving");
+            tokio::time::sleep(delay).await;
+        }
+        for listening in &self.listening {
+            listening.close();
+        }
+        let (deadline, begin) = (settings.drain_deadline, Instant::now());
+        let sockets = self.server.socket_count();
+        tracing::info!(sockets, ?deadline, "no longer listening; server shutting down");
+        self.server.close(deadline).await;
+        let took = begin.elapsed();
+        let clean = took < deadline;
+        if clean {
+            tracing::info!(?took, "ended: all connections are closed");
+        } else {
+            tracing::warn!(?took, "ended: the deadline passed, the last connections were cut off");
+        }
+        clean
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The signals that end the server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// A signal that came.
+struct Arrived {
+    name: &'static str,
+    number: u8,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Signals { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
+    }
+
+    async fn next(&mut self) -> Arrived {
+        tokio::select! {
+            _ = self.interrupt.recv() => Arrived { name: "SIGINT", number: 2 },
+            _ = self.terminate.recv() => Arrived { name: "SIGTERM", number: 15 },
+        }
+    }
+}
