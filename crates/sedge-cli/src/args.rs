@@ -89,7 +89,7 @@ fn flags(spec: &'static Spec) -> Vec<Arg> {
     let flag = Arg::new(spec.name).long(spec.name).help(help).help_heading(spec.group).global(true);
     match spec.form {
         Form::Hidden => Vec::new(),
-        Form::One(value) => vec![flag.value_name(value).allow_hyphen_values(true)],
+        Form::One(value) => vec![flag.value_name(value)],
         Form::List(value) => vec![flag.value_name(value).action(ArgAction::Append)],
         Form::Switch => {
             let on = spec.default == Some("true");

@@ -3,19 +3,10 @@
 mod common;
 
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
 
 use common::Sedge;
 use rustix::process::Signal;
-use sedge_testkit::{DEADLINE, RawHttp, SioClient};
-
-/// Asks until the answer is yes.
-fn eventually(mut yes: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !yes() {
-        assert!(begin.elapsed() < DEADLINE, "not before the deadline");
-    }
-}
+use sedge_testkit::{DEADLINE, RawHttp, SioClient, eventually};
 
 /// The polling requests that wait, over all shards.
 fn polls_waiting(address: SocketAddr) -> u64 {
@@ -37,7 +28,7 @@ fn a_signal_closes_clients_in_order_and_ends_with_0() {
         let sid = open.text().split('"').nth(3).expect("a session id").to_owned();
         polling.send("GET", &format!("/socket.io/?EIO=4&transport=polling&sid={sid}"), &[], b"");
 
-        eventually(|| polls_waiting(address) == 1);
+        assert!(eventually(DEADLINE, || polls_waiting(address) == 1));
 
         server.signal(signal);
         // The transport closes: no DISCONNECT packet, after which clients would stay away.
@@ -57,7 +48,7 @@ fn health_says_503_while_it_drains_and_a_second_signal_ends_it_at_once() {
     let mut http = RawHttp::connect(server.address);
     assert_eq!(http.get("/health").status, 200);
     server.signal(Signal::TERM);
-    eventually(|| http.get("/health").status == 503);
+    assert!(eventually(DEADLINE, || http.get("/health").status == 503));
     assert_eq!(http.get("/health").text(), "{\"status\":\"draining\"}\n");
     // It goes on serving meanwhile.
     let (mut client, _) = SioClient::connect(server.address);
@@ -67,6 +58,17 @@ fn health_says_503_while_it_drains_and_a_second_signal_ends_it_at_once() {
     let end = server.wait();
     assert_eq!(end.code, Some(128 + 2), "{}", end.log);
     client.expect_end();
+}
+
+#[test]
+fn a_client_that_does_not_let_go_is_cut_off_at_the_deadline() {
+    let server = Sedge::start(&["--drain-deadline", "300ms"]);
+    // It reads nothing, so it never answers that the connection is to be closed.
+    let (_client, _) = SioClient::connect(server.address);
+    server.signal(Signal::TERM);
+    let end = server.wait();
+    assert_eq!(end.code, Some(1), "{}", end.log);
+    assert!(end.log.contains("the deadline passed"), "{}", end.log);
 }
 
 #[test]

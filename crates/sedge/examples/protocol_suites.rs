@@ -43,7 +43,10 @@ impl Application for Echo {
 }
 
 async fn engine_io(address: SocketAddr, allow_eio3: bool) -> Result<Listening, Error> {
+    // The suites send requests of one session on several connections at once and rely on the order in
+    // which they were opened, as with the official server's single thread.
     let config = Config::builder()
+        .shards(1)
         .path("/engine.io")
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
@@ -55,6 +58,7 @@ async fn engine_io(address: SocketAddr, allow_eio3: bool) -> Result<Listening, E
 
 async fn socket_io(address: SocketAddr) -> Result<Listening, Error> {
     let io = Server::builder()
+        .shards(1)
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
         .cors(Cors::any())

@@ -1,1 +1,156 @@
-//! tbd
+//! Clients that are silent or slow: every wait has an end.
+
+use std::time::Duration;
+
+use sedge_engine::CloseReason;
+use sedge_testkit::{DEADLINE, Form, PollingSession, RawHttp, RawWs, eventually};
+
+use crate::common::{PATH, Server, V3_WEBSOCKET, V4_POLLING, V4_WEBSOCKET, open_websocket};
+
+const SHORT: Duration = Duration::from_millis(200);
+/// Between two bytes of a slow client.
+const PACE: Duration = Duration::from_millis(50);
+
+/// Sends a byte at a time until the server has had enough.
+fn trickle(http: &mut RawHttp, bytes: &[u8]) {
+    for byte in bytes.iter().cycle().take(200) {
+        if http.stream().try_send(&[*byte]).is_err() || http.ends_within(PACE) {
+            return;
+        }
+    }
+    panic!("the server waits for ever");
+}
+
+#[test]
+fn silent_connections_are_closed() {
+    let server = Server::start(|config| config.head_timeout(SHORT)).watched();
+    let mut silent: Vec<_> = (0..500).map(|_| RawHttp::connect(server.at())).collect();
+    let half = format!("GET {V4_POLLING} HTTP/1.1\r\nhost:");
+    let mut halves: Vec<_> = (0..500).map(|_| RawHttp::connect(server.at())).collect();
+    for http in &mut halves {
+        let _ = http.stream().try_send(half.as_bytes());
+    }
+    assert!(silent.iter_mut().chain(&mut halves).all(|http| http.ends_within(DEADLINE)));
+    // A connection that was good once.
+    let mut used = RawHttp::connect(server.at());
+    assert_eq!(used.get("/elsewhere").status, 404);
+    assert!(used.ends_within(DEADLINE));
+    server.await_metrics(|m| m.connections_http == 0);
+    server.settle().closed(&[]).refused(&[]);
+}
+
+#[test]
+fn a_head_that_trickles_in() {
+    let server = Server::start(|config| config.head_timeout(SHORT)).watched();
+    let mut http = RawHttp::connect(server.at());
+    trickle(&mut http, b"GET /socket.io/?EIO=4&transport=polling&");
+    let mut http = RawHttp::connect(server.at());
+    http.send_bytes(b"GET / HTTP/1.1\r\n");
+    trickle(&mut http, b"a: b\r\n");
+    drop(http);
+    server.settle();
+}
+
+#[test]
+fn a_body_that_trickles_in() {
+    let server = Server::start(|config| config.body_timeout(SHORT)).watched();
+    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+    let mut http = RawHttp::connect(server.at());
+    let head = format!("POST {} HTTP/1.1\r\nhost: a\r\n", session.target);
+    http.send_bytes(format!("{head}content-length: 1000\r\n\r\n").as_bytes());
+    trickle(&mut http, b"4");
+    session.expect_gone();
+    // Tiny chunks, too.
+    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+    let mut http = RawHttp::connect(server.at());
+    let head = format!("POST {} HTTP/1.1\r\nhost: a\r\n", session.target);
+    http.send_bytes(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes());
+    trickle(&mut http, b"1\r\n4\r\n");
+    session.expect_gone();
+    drop((session, http));
+    server.settle().closed(&[(CloseReason::TransportError, 2)]);
+}
+
+/// Clients that never answer a ping, or never send one, are given up.
+#[test]
+fn no_heartbeat() {
+    let server = Server::start(|config| {
+        config.allow_eio3(true).ping_interval(SHORT).ping_timeout(SHORT)
+    });
+    let (mut silent, _) = open_websocket(server.at(), V4_WEBSOCKET);
+    silent.expect_text("2");
+    silent.expect_close(None);
+    let (mut old, _) = open_websocket(server.at(), V3_WEBSOCKET);
+    old.expect_close(None);
+    // Messages are no pong.
+    let (mut talker, _) = open_websocket(server.at(), V4_WEBSOCKET);
+    let closed = eventually(DEADLINE, || {
+        talker.stream().try_send(&sedge_testkit::frame(0x81, Some([0; 4]), b"4x")).is_err()
+            || talker.stream().ends_within(PACE)
+    });
+    assert!(closed);
+    let mut polling = PollingSession::open(server.at(), PATH, Form::V4);
+    polling.expect_text("2");
+    polling.begin_get();
+    polling.finish_get().expect(200, "1");
+    polling.expect_gone();
+    let mut polling = PollingSession::open(server.at(), PATH, Form::V3Text);
+    polling.begin_get();
+    polling.finish_get().expect(200, "1:1");
+    polling.expect_gone();
+    // Nobody polls at all.
+    drop(PollingSession::open(server.at(), PATH, Form::V4));
+    drop(polling);
+    server.await_metrics(|m| m.sessions() == 0);
+    server.settle().closed(&[(CloseReason::PingTimeout, 6)]);
+}
+
+/// WebSocket handshakes that stop behind the 101, or in front of it, by the hundreds.
+#[test]
+fn half_open_upgrades() {
+    const COUNT: u64 = 300;
+    let server = Server::start(|config| {
+        config.upgrade_timeout(Duration::from_secs(2)).head_timeout(Duration::from_secs(1))
+    });
+    let server = server.watched();
+    let mut sessions = Vec::new();
+    for _ in 0..COUNT {
+        let response = RawHttp::connect(server.at()).get(V4_POLLING);
+        sessions.push(response.text().split('"').nth(3).expect("a session").to_owned());
+    }
+    let targets = sessions.iter().map(|sid| format!("{V4_WEBSOCKET}&sid={sid}"));
+    let mut probes: Vec<_> = targets.map(|target| RawWs::connect(server.at(), &target)).collect();
+    let mut cut: Vec<_> = (0..COUNT).map(|_| RawHttp::connect(server.at())).collect();
+    for http in &mut cut {
+        let head = format!("GET {V4_WEBSOCKET} HTTP/1.1\r\nupgrade: websocket\r\nconn");
+        let _ = http.stream().try_send(head.as_bytes());
+    }
+    assert!(probes.iter_mut().all(|ws| ws.stream().ends_within(DEADLINE)));
+    assert!(cut.iter_mut().all(|http| http.ends_within(DEADLINE)));
+    drop((probes, cut));
+    let metrics = server.await_metrics(|m| m.probes == 0 && m.connections_http == 0);
+    assert_eq!(metrics.upgrades_failed, COUNT);
+    assert_eq!(metrics.sessions_polling, COUNT, "the sessions survive their probes");
+    let mut http = RawHttp::connect(server.at());
+    for sid in sessions {
+        http.post(&format!("{V4_POLLING}&sid={sid}"), "1").expect(200, "ok");
+    }
+    drop(http);
+    server.settle().closed(&[(CloseReason::TransportClose, COUNT)]);
+}
+
+/// An answer that its client does not read must not be kept for ever.
+#[test]
+fn an_answer_that_is_not_read() {
+    let server = Server::start(|config| {
+        config.ping_interval(SHORT).ping_timeout(SHORT).body_timeout(SHORT).head_timeout(SHORT)
+    });
+    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+    session.send_text("4!send 15 1000000");
+    session.begin_get();
+    server.await_metrics(|m| m.sessions() == 0 && m.outbox_bytes == 0);
+    // The client keeps its connection open and reads nothing.
+    server.await_metrics(|m| m.connections_http == 0);
+    drop(session);
+    server.settle();
+}

@@ -1,3 +1,5 @@
+//! What is read, what is refused with which words, and what is shown.
+
 use super::*;
 use crate::config::{Given, Layer, file};
 
