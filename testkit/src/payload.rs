@@ -110,7 +110,7 @@ fn parse(packet: &str, mark: &str) -> Packet {
 
 fn v3_text(packets: &[Packet]) -> String {
     let texts = packets.iter().map(|packet| text(packet, "b4"));
-    texts.map(|text| format!("{}:{text}", text.encode_utf16().count())).collect()
+    texts.flat_map(|text| [text.encode_utf16().count().to_string(), ":".to_owned(), text]).collect()
 }
 
 fn v3_parse(body: &str) -> Vec<Packet> {
@@ -147,12 +147,11 @@ fn v3_parse_binary(mut rest: &[u8]) -> Vec<Packet> {
         let end = tail.iter().position(|byte| *byte == 0xff).expect("a length");
         let length = tail[..end].iter().fold(0, |length, digit| length * 10 + usize::from(*digit));
         let (content, after) = tail[end + 1..].split_at(length);
-        packets.push(match mark {
-            0 => Packet::Text(String::from_utf8(content.to_vec()).expect("UTF-8")),
-            _ => {
-                assert_eq!(content[0], 4, "a message");
-                Packet::Binary(content[1..].to_vec())
-            }
+        packets.push(if *mark == 0 {
+            Packet::Text(String::from_utf8(content.to_vec()).expect("UTF-8"))
+        } else {
+            assert_eq!(content[0], 4, "a message");
+            Packet::Binary(content[1..].to_vec())
         });
         rest = after;
     }

@@ -44,11 +44,11 @@ pub fn frame(first: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         short @ 0..=125 => bytes.push(masked | short as u8),
         middle @ 126..=0xffff => {
-            bytes.push(masked | 126);
+            bytes.push(masked | 0x7e);
             bytes.extend((middle as u16).to_be_bytes());
         }
         long => {
-            bytes.push(masked | 127);
+            bytes.push(masked | 0x7f);
             bytes.extend((long as u64).to_be_bytes());
         }
     }
@@ -75,7 +75,7 @@ impl RawWs {
         let headers = [&HANDSHAKE, headers].concat();
         let mut head = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n");
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
         head += "\r\n";
         let mut http = RawHttp::connect(endpoint);

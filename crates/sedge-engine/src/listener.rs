@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,10 +19,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 use tower_service::Service;
 
 use crate::application::Application;
@@ -275,13 +277,14 @@ async fn serve_connection<A: Application>(
     if local.headers_max != crate::limits::DEFAULT_HEADERS_MAX {
         builder.max_headers(local.headers_max);
     }
+    let io = Impatient { io, patience: local.body_timeout, stalled: None };
     let parts = builder.serve_connection(TokioIo::new(io), service).without_shutdown().await;
     let ticket = ticket.take();
     let upgraded = match (parts, ticket) {
-        (Ok(parts), Some(ticket)) => Some((ticket, parts.io.into_inner(), parts.read_buf)),
+        (Ok(parts), Some(ticket)) => Some((ticket, parts.io.into_inner().io, parts.read_buf)),
         (Ok(parts), None) => {
             // hyper leaves the end of the stream to us.
-            let _ = tokio::time::timeout(LINGER, end(parts.io.into_inner())).await;
+            let _ = tokio::time::timeout(LINGER, end(parts.io.into_inner().io)).await;
             None
         }
         (Err(error), _) => {
@@ -340,5 +343,56 @@ async fn unhandled_upgrade(local: &crate::config::Local) {
         tokio::time::sleep(local.destroy_upgrade_timeout).await;
     } else {
         std::future::pending::<()>().await;
+    }
+}
+
+/// A connection whose client has to take the answers: a write fails if nothing of it can be written
+/// for this long. hyper itself would wait for ever, and keep the answer.
+struct Impatient {
+    io: Io,
+    patience: Duration,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Impatient {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.stalled = None;
+            return poll;
+        }
+        let patience = self.patience;
+        let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        sleep.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Impatient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Impatient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watch(cx, poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.io).poll_flush(cx);
+        self.watch(cx, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct Outbox {
     compressible: bool,
 }
 
+/// Bytes that a queued frame takes besides its own: the entry in the queue and a small allocation.
+const FRAME_COST: usize = 64;
+
 #[derive(Default)]
 enum Queue {
     #[default]
@@ -33,6 +36,15 @@ impl Outbox {
     /// The bytes queued.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes as usize
+    }
+
+    /// What the queue costs: its bytes, and for every frame but the first what keeping it takes.
+    pub(crate) fn cost(&self) -> usize {
+        let frames = match &self.queue {
+            Queue::Empty | Queue::One(_) => 0,
+            Queue::Many(frames) => frames.len() - 1,
+        };
+        self.bytes() + frames * FRAME_COST
     }
 
     pub(crate) fn push(&mut self, frame: Bytes) {
@@ -180,6 +192,22 @@ mod tests {
         assert!(outbox.replace_last(b'P', &Bytes::from_static(b"Pong3")));
         assert_eq!(outbox.iter().cloned().collect::<Vec<_>>(), ["Pong1", "x", "Pong3"]);
         assert_eq!(outbox.bytes(), 11);
+    }
+
+    #[test]
+    fn only_the_last_few_frames_are_searched() {
+        let mut outbox = outbox(&["front", "Pong"]);
+        for _ in 0..8 {
+            outbox.push(Bytes::from_static(b"x"));
+        }
+        assert!(!outbox.replace_last(b'P', &Bytes::from_static(b"Pong")));
+    }
+
+    #[test]
+    fn many_frames_cost_more_than_their_bytes() {
+        assert_eq!(outbox(&[]).cost(), 0);
+        assert_eq!(outbox(&["whole"]).cost(), 5);
+        assert_eq!(outbox(&["a", "b", "c"]).cost(), 3 + 2 * FRAME_COST);
     }
 
     #[test]

@@ -293,7 +293,8 @@ impl ConfigBuilder {
     }
 
     /// How long a request body may take to arrive, default 30 s. A body that is late ends the session
-    /// as an aborted one does.
+    /// as an aborted one does. On the engine's own listeners it is also how long an answer may make
+    /// no progress because the client does not read; then the connection is closed.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
         self
@@ -312,7 +313,8 @@ impl ConfigBuilder {
     }
 
     /// Bytes that may wait for one client, at least `max_payload`, default 16 MiB. A client for whom
-    /// more would have to wait is disconnected as a slow consumer.
+    /// more would have to wait is disconnected as a slow consumer. Every message but the first counts
+    /// 64 bytes more than it has, since keeping it costs that.
     pub fn outbox_bytes_max(mut self, bytes: usize) -> Self {
         self.outbox_bytes_max = bytes;
         self

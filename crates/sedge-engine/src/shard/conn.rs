@@ -135,8 +135,11 @@ impl WebSocket {
                 Poll::Ready(Ok(written)) => outbox.advance(written),
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
-                    self.blocked = true;
-                    outbox.detach();
+                    // What is queued from here on is detached already. To do it again whenever a
+                    // byte arrives would let a client that reads nothing buy work for little.
+                    if !std::mem::replace(&mut self.blocked, true) {
+                        outbox.detach();
+                    }
                     return Ok(());
                 }
             }

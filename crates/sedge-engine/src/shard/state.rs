@@ -14,8 +14,8 @@ use sedge_protocol::ws::close_frame;
 use tokio::sync::oneshot;
 
 use super::ShardInner;
-use super::slots::Slots;
 use super::conn::{Carrier, Conn, Farewell, PollAnswer, Polling, Probe, WebSocket};
+use super::slots::Slots;
 use crate::application::{CloseReason, Message, SendOptions, Sent, SessionKey};
 use crate::config::Config;
 use crate::frames::{CLOSE, Dialect, Framer, PING, PONG, PROBE_ANSWER, SharedMessage};
@@ -130,7 +130,7 @@ impl State {
             Output::SendPing => self.queue(inner, key, Bytes::from_static(PING)),
             Output::SendPong => self.queue(inner, key, Bytes::from_static(PONG)),
             Output::AnswerGetNoop => {
-                self.answer_get(inner, key, |conn| Conn::single(conn.dialect.version, "6"))
+                self.answer_get(inner, key, |conn| Conn::single(conn.dialect.version, "6"));
             }
             Output::AnswerGetClose => self.answer_get(inner, key, |conn| {
                 conn.outbox.push(Bytes::from_static(CLOSE));
@@ -150,7 +150,7 @@ impl State {
         inner.metrics.outbox_bytes.add(frame.len() as u64);
         conn.outbox.push(frame);
         let was_dirty = std::mem::replace(&mut conn.dirty, true);
-        let too_much = conn.outbox.bytes() > inner.config.local.outbox_bytes_max;
+        let too_much = conn.outbox.cost() > inner.config.local.outbox_bytes_max;
         if !was_dirty {
             self.dirty.push(key);
         }
@@ -429,9 +429,7 @@ impl State {
     ) {
         inner.metrics.bytes_out.add(bytes as u64);
         inner.metrics.outbox_bytes.sub(bytes as u64);
-        if failed
-            && let Some(Carrier::WebSocket(websocket)) = self.conn(key).map(|c| &c.carrier)
-        {
+        if failed && let Some(Carrier::WebSocket(websocket)) = self.conn(key).map(|c| &c.carrier) {
             let id = websocket.id;
             self.lost(inner, now, key, id, Farewell::Gone, true);
         }

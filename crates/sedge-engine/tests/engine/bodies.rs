@@ -11,8 +11,19 @@ fn malformed(form: Form) -> Vec<Vec<u8>> {
     let texts: &[&str] = match form {
         Form::V4 => &["", "abc", "7", "\x1e", "4a\x1e", "4a\x1e\x1e4b", "b!!", "bA", "\u{1f600}"],
         Form::V3Text => &[
-            "", "abc", ":", "1", "5:4ab", "1:7", "-1:4", "99999999999999999999:4", "1e1:4", "3:b4!",
-            "2:4\u{1f600}", "4a", "2:4a1",
+            "",
+            "abc",
+            ":",
+            "1",
+            "5:4ab",
+            "1:7",
+            "-1:4",
+            "99999999999999999999:4",
+            "1e1:4",
+            "3:b4!",
+            "2:4\u{1f600}",
+            "4a",
+            "2:4a1",
         ],
         Form::V3Binary => &[],
         Form::Jsonp => &["d=abc", "d=5%3A4ab", "d=", "d=%ff"],
@@ -215,7 +226,8 @@ fn chunked_bodies_are_read() {
         "POST {} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
         session.target
     );
-    for piece in [head.as_str(), "3\r\n4on\r\n", "2;x=y\r\ne\x1e\r\n", "4\r\n4two\r\n", "0\r\n\r\n"] {
+    for piece in [head.as_str(), "3\r\n4on\r\n", "2;x=y\r\ne\x1e\r\n", "4\r\n4two\r\n", "0\r\n\r\n"]
+    {
         http.send_bytes(piece.as_bytes());
     }
     http.receive().expect(200, "ok");

@@ -28,7 +28,11 @@ fn violations_get_their_close_code() {
         ("reserved data opcode", frame(0x83, MASK, b"4a"), 1002),
         ("reserved control opcode", frame(0x8b, MASK, b""), 1002),
         ("continuation of nothing", frame(0x80, MASK, b"4a"), 1002),
-        ("text within a message", [frame(0x01, MASK, b"4"), frame(0x81, MASK, b"4")].concat(), 1002),
+        (
+            "text within a message",
+            [frame(0x01, MASK, b"4"), frame(0x81, MASK, b"4")].concat(),
+            1002,
+        ),
         ("fragmented ping", frame(0x09, MASK, b""), 1002),
         ("fragmented close", frame(0x08, MASK, b""), 1002),
         ("long ping", frame(0x89, MASK, &[b'x'; 126]), 1002),

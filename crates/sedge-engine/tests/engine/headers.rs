@@ -36,7 +36,9 @@ fn cors() {
         assert_eq!(origin, Some("https://example.com"));
         assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
         assert_eq!(response.header("access-control-max-age"), Some("60"));
-        assert!(response.header("access-control-allow-methods").is_some_and(|m| m.contains("POST")));
+        assert!(
+            response.header("access-control-allow-methods").is_some_and(|m| m.contains("POST"))
+        );
     }
     let opened = http.request("GET", V4_POLLING, &ORIGIN, b"");
     let refused = http.request("GET", &format!("{V4_POLLING}&sid=x"), &ORIGIN, b"");
@@ -172,7 +174,7 @@ fn websocket_messages_are_deflated_both_ways() {
     ws.send("4short");
     ws.expect_text("4short");
     // A hundred kilobytes of nothing are well above the limit after inflating.
-    ws.send_frame(0xc1, &deflated(&[b'4'; 1_000_000]));
+    ws.send_frame(0xc1, &deflated(&vec![b'4'; 1_000_000]));
     ws.expect_close(Some(1009));
     // What does not inflate has no content.
     let mut ws = RawWs::connect_with(server.at(), V4_WEBSOCKET, &offer, b"");

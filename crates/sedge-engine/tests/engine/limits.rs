@@ -5,7 +5,7 @@ use std::time::Duration;
 use sedge_engine::CloseReason;
 use sedge_testkit::{DEADLINE, Form, PollingSession, RawWs, frame};
 
-use crate::common::{PATH, Server, V4_WEBSOCKET, open_websocket};
+use crate::common::{PATH, Server, V4_WEBSOCKET, open_websocket, wait};
 
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
@@ -14,7 +14,7 @@ const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 fn a_client_that_never_reads() {
     let server = Server::start(|config| config.outbox_bytes_max(2_000_000)).watched();
     let (mut ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
-    let data = frame(0x81, MASK, &[b'4'; 100_000]);
+    let data = frame(0x81, MASK, &vec![b'4'; 100_000]);
     let mut most = 0;
     while ws.stream().try_send(&data).is_ok() {
         most = most.max(server.metrics().outbox_bytes);
@@ -166,10 +166,9 @@ fn full_servers_say_so() {
     );
     assert_eq!(refused.status, 503);
     ws.close();
-    let again = sedge_testkit::eventually(DEADLINE, || {
-        http.get(crate::common::V4_POLLING).status == 200
-    });
+    let again =
+        sedge_testkit::eventually(DEADLINE, || http.get(crate::common::V4_POLLING).status == 200);
     assert!(again, "a session that ended makes room");
     drop((first, http));
-    drop(server);
+    wait(server.engine.close(Duration::from_millis(100)));
 }

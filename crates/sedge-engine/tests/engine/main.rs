@@ -3,8 +3,8 @@
 //! Every test has a server of its own. After each scenario nothing may be left of it, and a
 //! well-behaved client on the same server must not have noticed it.
 
-mod common;
 mod bodies;
+mod common;
 mod frames;
 mod headers;
 mod limits;

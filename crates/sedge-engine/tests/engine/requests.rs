@@ -73,7 +73,12 @@ fn ids_that_are_no_session() {
     let mut ids: Vec<String> = ["x", "tobi", "../../etc/passwd", "AAAAAAAAAAAAAAAAAAAA", "%41"]
         .map(str::to_owned)
         .to_vec();
-    ids.extend([sid.to_lowercase() + "A", sid[..19].to_owned(), format!("{sid}A"), "9".repeat(4000)]);
+    ids.extend([
+        sid.to_lowercase() + "A",
+        sid[..19].to_owned(),
+        format!("{sid}A"),
+        "9".repeat(4000),
+    ]);
     // Every bit of every character.
     for position in 0..20 {
         for bit in 0..6 {

@@ -253,9 +253,8 @@ fn a_listener_closes_without_its_connections() {
     let address = server.listening.local_addr();
     let (mut ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
     server.listening.close();
-    let closed = sedge_testkit::eventually(DEADLINE, || {
-        std::net::TcpStream::connect(address).is_err()
-    });
+    let closed =
+        sedge_testkit::eventually(DEADLINE, || std::net::TcpStream::connect(address).is_err());
     assert!(closed, "the port is free");
     ws.send("4still here");
     ws.expect_text("4still here");

@@ -121,8 +121,7 @@ fn a_slow_body_for_another_shard() {
     let server = server();
     let mut session = PollingSession::open(server.at(), PATH, Form::V4);
     for mut http in connections(&server) {
-        let head =
-            format!("POST {V4_POLLING}&sid={} HTTP/1.1\r\nhost: a\r\n", session.sid);
+        let head = format!("POST {V4_POLLING}&sid={} HTTP/1.1\r\nhost: a\r\n", session.sid);
         http.send_bytes(format!("{head}content-length: 5\r\n\r\n4he").as_bytes());
         http.send_bytes(b"y!");
         http.receive().expect(200, "ok");

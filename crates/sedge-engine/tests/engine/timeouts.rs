@@ -60,6 +60,7 @@ fn a_body_that_trickles_in() {
     http.send_bytes(format!("{head}content-length: 1000\r\n\r\n").as_bytes());
     trickle(&mut http, b"4");
     session.expect_gone();
+    drop((session, http));
     // Tiny chunks, too.
     let mut session = PollingSession::open(server.at(), PATH, Form::V4);
     let mut http = RawHttp::connect(server.at());
@@ -74,9 +75,8 @@ fn a_body_that_trickles_in() {
 /// Clients that never answer a ping, or never send one, are given up.
 #[test]
 fn no_heartbeat() {
-    let server = Server::start(|config| {
-        config.allow_eio3(true).ping_interval(SHORT).ping_timeout(SHORT)
-    });
+    let server =
+        Server::start(|config| config.allow_eio3(true).ping_interval(SHORT).ping_timeout(SHORT));
     let (mut silent, _) = open_websocket(server.at(), V4_WEBSOCKET);
     silent.expect_text("2");
     silent.expect_close(None);
@@ -94,6 +94,7 @@ fn no_heartbeat() {
     polling.begin_get();
     polling.finish_get().expect(200, "1");
     polling.expect_gone();
+    drop(polling);
     let mut polling = PollingSession::open(server.at(), PATH, Form::V3Text);
     polling.begin_get();
     polling.finish_get().expect(200, "1:1");

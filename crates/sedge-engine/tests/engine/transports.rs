@@ -246,7 +246,9 @@ fn polling_only_and_websocket_only_servers() {
     server.settle();
 
     let server = Server::listen(
-        |config| config.transports([Transport::WebSocket]).ping_interval(Duration::from_millis(250)),
+        |config| {
+            config.transports([Transport::WebSocket]).ping_interval(Duration::from_millis(250))
+        },
         ListenOptions::new(),
     );
     suite(&|| WebSocket::open(server.at(), V4_WEBSOCKET));

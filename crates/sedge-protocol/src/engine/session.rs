@@ -177,7 +177,10 @@ enum State {
     WebSocket,
     /// Closed by the application. What is queued is delivered by a GET of its own before another
     /// one is told CLOSE: clients take note of a CLOSE before they look at the packets beside it.
-    Closing { until: Time, get: bool },
+    Closing {
+        until: Time,
+        get: bool,
+    },
     Ended,
 }
 

@@ -158,6 +158,18 @@ fn aborted_poll_and_aborted_post_end_the_session() {
 }
 
 #[test]
+fn old_polling_connections_do_not_matter_after_an_upgrade() {
+    for (begin, abort) in [(Input::Get, Input::GetAborted), (Input::Post, Input::PostAborted)] {
+        let mut script = Script::tested();
+        script.give(begin);
+        script.give(Input::ProbePacket(Packet::empty(PacketType::Upgrade)));
+        assert!(script.session.is_websocket());
+        assert_eq!(script.give(abort), []);
+        assert!(script.session.is_open());
+    }
+}
+
+#[test]
 fn close_packet_answers_the_waiting_get_with_noop() {
     let mut script = Script::polling(Version::V4);
     script.give(Input::Get);
