@@ -326,7 +326,7 @@ async fn serve_request<A: Application>(
     }
     let Some(fallback) = &context.options.fallback else {
         if request.headers().contains_key(http::header::UPGRADE) {
-            unhandled_upgrade(&worker.shard.0.config.local).await;
+            Box::pin(unhandled_upgrade(&worker.shard.0.config.local)).await;
         }
         return not_found();
     };

@@ -1,8 +1,9 @@
 //! Request and response bodies: one kind each, whatever the connection they belong to.
 
 use std::error::Error;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -137,36 +138,54 @@ pub(crate) enum BodyError {
 
 /// Reads a whole body, at most `limit` bytes, within `deadline`.
 pub(crate) async fn read(
-    mut body: RequestBody,
+    body: RequestBody,
     limit: usize,
     deadline: Duration,
 ) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge);
     }
-    // Most bodies have arrived with their head: then there is one frame, ready, and no timer.
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    let read = async {
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-            if first.len() + rest.len() + data.len() > limit {
-                return Err(BodyError::TooLarge);
-            }
-            if first.is_empty() {
-                first = data;
-            } else {
-                rest.extend_from_slice(&data);
-            }
-        }
-        Ok(())
-    };
-    tokio::time::timeout(deadline, read).await.map_err(|_| BodyError::TooSlow)??;
-    if rest.is_empty() {
-        return Ok(first);
+    let mut reading = Reading { body, limit, first: Bytes::new(), rest: BytesMut::new() };
+    // Most bodies have arrived with their head: then no timer is needed.
+    let at_once = poll_fn(|cx| match Pin::new(&mut reading).poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    if let Some(result) = at_once.await {
+        return result;
     }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+    let in_time = Box::pin(tokio::time::timeout(deadline, reading));
+    in_time.await.map_err(|_| BodyError::TooSlow)?
+}
+
+/// A body on its way in.
+struct Reading {
+    body: RequestBody,
+    limit: usize,
+    /// The only piece of most bodies is not copied.
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Future for Reading {
+    type Output = Result<Bytes, BodyError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        while let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            let Ok(frame) = frame else { return Poll::Ready(Err(BodyError::Broken)) };
+            let Ok(data) = frame.into_data() else { continue };
+            if this.first.len() + this.rest.len() + data.len() > this.limit {
+                return Poll::Ready(Err(BodyError::TooLarge));
+            }
+            if this.first.is_empty() && this.rest.is_empty() {
+                this.first = data;
+                continue;
+            }
+            this.rest.extend_from_slice(&std::mem::take(&mut this.first));
+            this.rest.extend_from_slice(&data);
+        }
+        let (first, rest) = (std::mem::take(&mut this.first), std::mem::take(&mut this.rest));
+        Poll::Ready(Ok(if rest.is_empty() { first } else { rest.freeze() }))
+    }
 }

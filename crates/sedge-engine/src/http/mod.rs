@@ -77,8 +77,9 @@ impl<A: Application> Worker<A> {
         let version = requested_version(query.eio);
         let base64 = query.b64;
         let jsonp = query.jsonp.map(str::to_owned);
+        // What is rare is boxed: this future is moved for every request, so its size counts.
         if let Target::Elsewhere(shard) = target {
-            return self.forward(shard, Request::from_parts(parts, body), peer).await;
+            return Box::pin(self.forward(shard, Request::from_parts(parts, body), peer)).await;
         }
         let exchange = Exchange { parts, peer, upgrade, version, base64, jsonp };
         match (target, transport) {
@@ -86,13 +87,22 @@ impl<A: Application> Worker<A> {
                 self.polling_request(key, exchange, body).await
             }
             (Target::Existing(key), Transport::WebSocket) => self.upgrade_session(key, &exchange),
-            (_, transport) => match self.admit(&exchange).await {
-                Err(context) => self.refuse_exchange(&exchange, context),
-                Ok(_) if self.is_full() => unavailable(),
-                Ok(handshake) => match transport {
-                    Transport::Polling => self.open_polling(exchange, handshake).await,
-                    Transport::WebSocket => self.open_websocket(&exchange, handshake),
-                },
+            (_, transport) => Box::pin(self.open(transport, exchange)).await,
+        }
+    }
+
+    /// Opens a session, if that is allowed.
+    async fn open(
+        self: Rc<Self>,
+        transport: Transport,
+        exchange: Exchange,
+    ) -> Response<ResponseBody> {
+        match self.admit(&exchange).await {
+            Err(context) => self.refuse_exchange(&exchange, context),
+            Ok(_) if self.is_full() => unavailable(),
+            Ok(handshake) => match transport {
+                Transport::Polling => self.open_polling(exchange, handshake).await,
+                Transport::WebSocket => self.open_websocket(&exchange, handshake),
             },
         }
     }

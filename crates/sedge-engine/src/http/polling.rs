@@ -80,6 +80,7 @@ impl<A: Application> Worker<A> {
             state.try_input(inner, now, key, Input::Get)?;
             let receiver = state.wait(inner, key).ok_or(Refused::Ended)?;
             state.flush(inner, now, key);
+            state.fire_due(inner, now, key);
             Ok(receiver)
         })
     }
@@ -165,7 +166,9 @@ impl<A: Application> Worker<A> {
             self.take_payload(key, exchange, binary, &bytes);
         }
         // A client whose handlers lag behind is not asked for more; see `Shard::hold`.
-        self.shard.released(key, config.local.body_timeout).await;
+        if self.shard.is_held(key) {
+            Box::pin(self.shard.released(key, config.local.body_timeout)).await;
+        }
         guard.disarm();
         self.end_post(key);
         // Also after a malformed payload, as the official server does: the session's end tells.

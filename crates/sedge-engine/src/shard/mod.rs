@@ -171,18 +171,19 @@ impl Shard {
     pub(crate) fn check_deadline(&self, session: SessionKey) {
         let now = self.now();
         self.with_state(|state, inner| {
-            let due = state.conn(session).and_then(|conn| conn.deadline());
-            if due.is_some_and(|deadline| deadline <= now) {
-                state.input(inner, now, session, Input::Timeout);
-            }
+            state.fire_due(inner, now, session);
         });
+    }
+
+    /// Whether reading from the session is on hold.
+    pub(crate) fn is_held(&self, session: SessionKey) -> bool {
+        self.0.state.borrow_mut().conn(session).is_some_and(|conn| conn.holds > 0)
     }
 
     /// Waits until nothing holds the session, at most this long.
     pub(crate) async fn released(&self, session: SessionKey, at_most: Duration) {
-        let held = || self.0.state.borrow_mut().conn(session).is_some_and(|conn| conn.holds > 0);
         let end = Instant::now() + at_most;
-        while held() && Instant::now() < end {
+        while self.is_held(session) && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

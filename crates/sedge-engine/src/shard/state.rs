@@ -373,11 +373,19 @@ impl State {
             return;
         }
         conn.wheel_due = 0;
-        if conn.deadline().is_some_and(|deadline| deadline <= now) {
-            self.input(inner, now, key, Input::Timeout);
-        } else {
+        if !self.fire_due(inner, now, key) {
             self.schedule(key);
         }
+    }
+
+    /// Tells the session if its deadline has passed, and returns whether it has.
+    pub(crate) fn fire_due(&mut self, inner: &ShardInner, now: Time, key: SessionKey) -> bool {
+        let due = self.conn(key).and_then(|conn| conn.deadline());
+        let due = due.is_some_and(|deadline| deadline <= now);
+        if due {
+            self.input(inner, now, key, Input::Timeout);
+        }
+        due
     }
 
     /// Writes what a session has queued.

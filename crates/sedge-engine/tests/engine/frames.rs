@@ -135,6 +135,7 @@ fn harmless_packets_are_ignored() {
     ws.expect_text("4a");
     ws.send("1");
     ws.expect_close(None);
+    drop(ws);
     server.settle().closed(&[(CloseReason::TransportClose, 1)]);
 }
 
@@ -197,5 +198,6 @@ fn closed_by_the_server_within_a_burst() {
     ws.stream().send(&last[..50]);
     ws.stream().send(&last[50..]);
     ws.expect_close(None);
+    drop(ws);
     server.settle().closed(&[]);
 }

@@ -176,11 +176,13 @@ fn websocket_messages_are_deflated_both_ways() {
     // A hundred kilobytes of nothing are well above the limit after inflating.
     ws.send_frame(0xc1, &deflated(&vec![b'4'; 1_000_000]));
     ws.expect_close(Some(1009));
+    drop(ws);
     // What does not inflate has no content.
     let mut ws = RawWs::connect_with(server.at(), V4_WEBSOCKET, &offer, b"");
     ws.receive_raw().expect("OPEN");
     ws.send_frame(0xc1, &[0xff; 20]);
     ws.expect_close(Some(1007));
+    drop(ws);
     // Without the offer nothing is compressed.
     let mut ws = RawWs::connect(server.at(), V4_WEBSOCKET);
     assert_eq!(ws.response.header("sec-websocket-extensions"), None);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sedge_engine::CloseReason;
-use sedge_testkit::{DEADLINE, Form, PollingSession, RawHttp, RawWs, eventually};
+use sedge_testkit::{DEADLINE, Form, Frame, PollingSession, RawHttp, RawWs, eventually};
 
 use crate::common::{PATH, Server, V3_WEBSOCKET, V4_POLLING, V4_WEBSOCKET, open_websocket};
 
@@ -85,10 +85,12 @@ fn no_heartbeat() {
     // Messages are no pong.
     let (mut talker, _) = open_websocket(server.at(), V4_WEBSOCKET);
     let closed = eventually(DEADLINE, || {
-        talker.stream().try_send(&sedge_testkit::frame(0x81, Some([0; 4]), b"4x")).is_err()
-            || talker.stream().ends_within(PACE)
+        talker.send("4x");
+        let closed = talker.receive() == Frame::Closed;
+        closed || talker.stream().ends_within(PACE)
     });
     assert!(closed);
+    drop(talker);
     let mut polling = PollingSession::open(server.at(), PATH, Form::V4);
     polling.expect_text("2");
     polling.begin_get();
@@ -126,7 +128,7 @@ fn half_open_upgrades() {
         let head = format!("GET {V4_WEBSOCKET} HTTP/1.1\r\nupgrade: websocket\r\nconn");
         let _ = http.stream().try_send(head.as_bytes());
     }
-    assert!(probes.iter_mut().all(|ws| ws.stream().ends_within(DEADLINE)));
+    probes.iter_mut().for_each(|ws| ws.expect_close(None));
     assert!(cut.iter_mut().all(|http| http.ends_within(DEADLINE)));
     drop((probes, cut));
     let metrics = server.await_metrics(|m| m.probes == 0 && m.connections_http == 0);

@@ -51,6 +51,7 @@ fn a_wrong_probe_ends_alone() {
     let mut ws = RawWs::connect(server.at(), &target);
     ws.stream().send(&frame(0x81, None, b"2probe"));
     ws.expect_close(Some(1002));
+    drop(ws);
     // It may also just end, at once or after the test.
     RawWs::connect(server.at(), &target).abort();
     server.await_metrics(|m| m.upgrades_failed == count + 2 && m.probes == 0);
@@ -65,6 +66,7 @@ fn a_wrong_probe_ends_alone() {
     ws.expect_text("3probe");
     ws.send("4early");
     ws.expect_close(None);
+    drop(ws);
     still_polls(&mut session);
     session.send_text("1");
     drop(session);

@@ -39,8 +39,8 @@ pub struct Timing {
     pub upgrade_timeout: u32,
 }
 
-/// While an upgrade waits for its UPGRADE packet, a waiting GET is answered with NOOP this often, so
-/// that the client can let go of polling.
+/// While an upgrade waits for its UPGRADE packet, the session looks this often for a waiting GET to
+/// answer with NOOP, so that the client can let go of polling.
 const UPGRADE_NOOP_INTERVAL: u32 = 100;
 
 /// A polling session that the server closes waits this long for a GET to tell the client.
@@ -338,7 +338,7 @@ impl Session {
         match input {
             Input::Packet(packet) => return Ok(self.packet(now, timing, packet)),
             Input::Malformed => self.end(Reason::ParseError),
-            Input::Get => self.get()?,
+            Input::Get => self.get(now)?,
             Input::Post => self.post()?,
             Input::Probe => self.probe(now, timing)?,
             Input::GetAnswered => self.set_get(false),
@@ -361,7 +361,7 @@ impl Session {
         Ok(None)
     }
 
-    fn get(&mut self) -> Result<(), Refused> {
+    fn get(&mut self, now: Time) -> Result<(), Refused> {
         match self.state {
             State::Polling { get: true, .. } | State::Closing { get: true, .. } => {
                 self.end(Reason::TransportError);
@@ -369,6 +369,13 @@ impl Session {
             }
             State::Polling { .. } | State::Closing { .. } => {
                 self.set_get(true);
+                // A client that has not seen the answer to its probe yet; it shall not wait for
+                // nothing, so the session is due at once.
+                if let State::Polling { upgrade: Upgrade::Tested { noop_at, .. }, .. } =
+                    &mut self.state
+                {
+                    *noop_at = now;
+                }
                 Ok(())
             }
             State::WebSocket => Err(Refused::TransportMismatch),
