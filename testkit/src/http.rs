@@ -80,6 +80,16 @@ impl RawHttp {
         self.send_bytes(&[head.as_bytes(), body].concat());
     }
 
+    /// Begins a POST and sends the first part of its body once the server has asked for it, so that
+    /// the server is known to be at it.
+    pub fn begin_post(&mut self, target: &str, length: usize, part: &[u8]) {
+        let head = format!("POST {target} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n");
+        self.send_bytes(format!("{head}content-length: {length}\r\n\r\n").as_bytes());
+        let answer = self.stream.read_until(b"\r\n\r\n").expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&answer));
+        self.send_bytes(part);
+    }
+
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.send(bytes);

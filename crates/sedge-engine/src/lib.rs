@@ -60,6 +60,7 @@ mod outbox;
 mod random;
 mod shard;
 mod tasks;
+mod timed_io;
 mod tower;
 mod wheel;
 

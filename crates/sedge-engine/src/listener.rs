@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,12 +17,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Sleep;
 use tower_service::Service;
 
 use crate::application::Application;
@@ -33,6 +31,7 @@ use crate::http::upgrade::Ticket;
 use crate::http::{Peer, not_found};
 use crate::io::Io;
 use crate::tasks;
+use crate::timed_io::TimedIo;
 use crate::tower::PeerAddr;
 
 /// Connections the kernel keeps for us until they are accepted: room for a burst of reconnects.
@@ -256,35 +255,40 @@ async fn serve_connection<A: Application>(
     context: Arc<ListenerContext>,
 ) {
     let ticket: RefCell<Option<Ticket>> = RefCell::new(None);
+    let local = &worker.shard.0.config.local;
+    let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
+    let activity = io.activity();
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, context, ticket) = (Rc::clone(&worker), Arc::clone(&context), &ticket);
+        let request_under_way = activity.begin();
         async move {
             let mut response = serve_request(worker, request, peer, &context).await;
+            drop(request_under_way);
             if let Some(given) = response.extensions_mut().remove::<Ticket>() {
                 *ticket.borrow_mut() = Some(given);
             }
             Ok::<_, Infallible>(response)
         }
     });
-    let local = &worker.shard.0.config.local;
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(local.head_timeout)
+        // `TimedIo` sees to it, with one timer per connection instead of one per request.
+        .header_read_timeout(None)
         .max_buf_size(local.head_bytes_max)
         // One buffer per response costs less than the kernel's handling of a vector of two.
         .writev(false);
     if local.headers_max != crate::limits::DEFAULT_HEADERS_MAX {
         builder.max_headers(local.headers_max);
     }
-    let io = Impatient { io, patience: local.body_timeout, stalled: None };
     let parts = builder.serve_connection(TokioIo::new(io), service).without_shutdown().await;
     let ticket = ticket.take();
     let upgraded = match (parts, ticket) {
-        (Ok(parts), Some(ticket)) => Some((ticket, parts.io.into_inner().io, parts.read_buf)),
+        (Ok(parts), Some(ticket)) => {
+            Some((ticket, parts.io.into_inner().into_inner(), parts.read_buf))
+        }
         (Ok(parts), None) => {
             // hyper leaves the end of the stream to us.
-            let _ = tokio::time::timeout(LINGER, end(parts.io.into_inner().io)).await;
+            let _ = tokio::time::timeout(LINGER, end(parts.io.into_inner().into_inner())).await;
             None
         }
         (Err(error), _) => {
@@ -343,56 +347,5 @@ async fn unhandled_upgrade(local: &crate::config::Local) {
         tokio::time::sleep(local.destroy_upgrade_timeout).await;
     } else {
         std::future::pending::<()>().await;
-    }
-}
-
-/// A connection whose client has to take the answers: a write fails if nothing of it can be written
-/// for this long. hyper itself would wait for ever, and keep the answer.
-struct Impatient {
-    io: Io,
-    patience: Duration,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Impatient {
-    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
-            self.stalled = None;
-            return poll;
-        }
-        let patience = self.patience;
-        let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        sleep.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Impatient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Impatient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.watch(cx, poll)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.io).poll_flush(cx);
-        self.watch(cx, poll)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

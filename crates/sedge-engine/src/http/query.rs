@@ -70,10 +70,44 @@ fn set_once<'a>(slot: &mut Option<&'a str>, value: &'a str) {
 /// The parameters of a raw query string in order, as sent. A parameter without `=` has an empty
 /// value; empty pieces (`a&&b`) are left out.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query
-        .split('&')
-        .filter(|piece| !piece.is_empty())
-        .map(|piece| piece.split_once('=').unwrap_or((piece, "")))
+    Pairs(query).filter(|(name, value)| !(name.is_empty() && value.is_none())).map(
+        |(name, value)| {
+            // No `=` at all is an empty value.
+            (name, value.unwrap_or_default())
+        },
+    )
+}
+
+/// Takes a query apart in a single pass over its bytes; it is read for every request.
+struct Pairs<'a>(&'a str);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, Option<&'a str>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut equals = None;
+        let mut end = self.0.len();
+        for (at, byte) in self.0.bytes().enumerate() {
+            match byte {
+                b'=' if equals.is_none() => equals = Some(at),
+                b'&' => {
+                    end = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        // Both separators are ASCII, so these are character boundaries.
+        let (piece, rest) = self.0.split_at(end);
+        self.0 = rest.get(1..).unwrap_or_default();
+        Some(match equals {
+            Some(at) => (&piece[..at], Some(&piece[at + 1..])),
+            None => (piece, None),
+        })
+    }
 }
 
 /// Decodes a name or value as HTML forms encode them: `+` is a space, `%41` the byte 0x41. What is

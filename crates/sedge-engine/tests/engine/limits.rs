@@ -25,27 +25,6 @@ fn a_client_that_never_reads() {
     server.settle().closed(&[(CloseReason::SlowConsumer, 1)]);
 }
 
-/// The same with the smallest messages, whose bookkeeping is larger than they are.
-#[test]
-fn a_client_that_never_reads_small_messages() {
-    let server = Server::start(|config| config.outbox_bytes_max(2_000_000)).watched();
-    let (mut ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
-    let before = resident();
-    let data: Vec<u8> = (0..5_000).flat_map(|_| frame(0x81, MASK, b"4")).collect();
-    let mut most = 0;
-    while ws.stream().try_send(&data).is_ok() {
-        most = most.max(resident().saturating_sub(before));
-    }
-    assert!(most < 100 << 20, "{most} bytes of memory for 2 MB of messages");
-    drop(ws);
-    server.settle().closed(&[(CloseReason::SlowConsumer, 1)]);
-}
-
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0_usize) * 4096
-}
-
 /// Sends the same bytes until the connection takes no more for a second or this much has gone.
 fn flood(ws: &mut RawWs, bytes: &[u8], total: usize) {
     let mut sent = 0;
@@ -80,29 +59,6 @@ fn a_flood_of_pings_and_messages() {
     drop(ws);
     let counted = server.settle();
     assert_eq!(counted.closed.iter().sum::<u64>(), 1);
-}
-
-/// A probe that asks again and again and reads nothing.
-#[test]
-fn a_flood_of_probes() {
-    let server = Server::start(|config| config.upgrade_timeout(Duration::from_secs(2))).watched();
-    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
-    let target = format!("{V4_WEBSOCKET}&sid={}", session.sid);
-    let mut ws = RawWs::connect(server.at(), &target);
-    let before = resident();
-    let probes: Vec<u8> = (0..2000)
-        .flat_map(|_| [frame(0x81, MASK, b"2probe"), frame(0x89, MASK, b"x")].concat())
-        .collect();
-    flood(&mut ws, &probes, 60 << 20);
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 100 << 20, "{grown} bytes were kept");
-    drop(ws);
-    server.await_metrics(|m| m.probes == 0);
-    session.send_text("4alive");
-    while session.receive() != "4alive".into() {}
-    session.send_text("1");
-    drop(session);
-    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
 }
 
 /// Messages for a polling client that does not poll are kept up to the limit.

@@ -128,7 +128,9 @@ fn half_open_upgrades() {
         let head = format!("GET {V4_WEBSOCKET} HTTP/1.1\r\nupgrade: websocket\r\nconn");
         let _ = http.stream().try_send(head.as_bytes());
     }
-    probes.iter_mut().for_each(|ws| ws.expect_close(None));
+    for ws in &mut probes {
+        ws.expect_close(None);
+    }
     assert!(cut.iter_mut().all(|http| http.ends_within(DEADLINE)));
     drop((probes, cut));
     let metrics = server.await_metrics(|m| m.probes == 0 && m.connections_http == 0);

@@ -190,10 +190,8 @@ fn old_connections_do_not_matter_after_the_upgrade() {
         ws.send("2probe");
         ws.expect_text("3probe");
         session.begin_get();
-        let head =
-            format!("POST {} HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n4", session.target);
         let mut post = RawHttp::connect(server.at());
-        post.send_bytes(head.as_bytes());
+        post.begin_post(&session.target, 9, b"4");
         ws.send("5");
         ws.send("4first");
         ws.expect_text("4first");

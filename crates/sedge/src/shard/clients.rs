@@ -158,7 +158,11 @@ impl LocalShard {
     }
 
     fn packet(self: &Rc<Self>, session: SessionKey, packet: &Packet<'_>) {
-        let Some(target) = self.addressee(session, &packet.nsp) else {
+        let target = match &packet.nsp_query {
+            Some(_) if self.query_is_name(session) => None,
+            _ => self.addressee(session, &packet.nsp),
+        };
+        let Some(target) = target else {
             return match packet.kind {
                 PacketKind::Connect => self.connect_packet(session, packet),
                 _ => self.out_of_order(session, packet.kind),
@@ -255,12 +259,17 @@ impl LocalShard {
             return self.break_off(session, DisconnectReason::ParseError);
         };
         match &packet.nsp_query {
-            // Only the old protocols have a query; later ones would have a namespace of that name.
-            Some(query) if version == Version::V4 => {
+            Some(query) if self.query_is_name(session) => {
                 self.ask_to_join(session, &format!("{}?{query}", packet.nsp), auth);
             }
             _ => self.ask_to_join(session, &packet.nsp, auth),
         }
+    }
+
+    /// Only the old protocols have a query behind a namespace; in later ones it is part of the name,
+    /// and no namespace has such a name.
+    fn query_is_name(&self, session: SessionKey) -> bool {
+        self.with_client(session, |client| client.version) == Some(Version::V4)
     }
 
     /// A client asks to join a namespace.

@@ -53,8 +53,10 @@ fn names_that_are_too_long_end_the_connection() {
 
 #[test]
 fn who_never_joins_is_closed_whatever_it_tries() {
-    let mut stage =
-        Stage::with_namespaces(Stage::builder().connect_timeout(Duration::from_millis(100)), &["/no"]);
+    let mut stage = Stage::with_namespaces(
+        Stage::builder().connect_timeout(Duration::from_millis(100)),
+        &["/no"],
+    );
     let refusing = stage.io.of("/no").unwrap();
     refusing.middleware(async || Err::<(), _>(ConnectError::new("no")));
     let mut silent = SioClient::open(stage.address);

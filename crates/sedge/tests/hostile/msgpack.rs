@@ -47,8 +47,7 @@ fn join(server: &Fixture) -> RawWs {
 
 impl Stage {
     fn new() -> Self {
-        let server =
-            Fixture::with(sedge::Server::builder().shards(1).parser(Parser::Msgpack));
+        let server = Fixture::with(sedge::Server::builder().shards(1).parser(Parser::Msgpack));
         server.io.on("well?", async |socket: Socket| socket.emit("well", &()));
         let bystander = join(&server);
         Stage { server, bystander }
@@ -185,7 +184,12 @@ fn deep_nesting_is_no_packet_or_an_error_of_the_handler() {
         for name in ["value", "try", "nobody listens"] {
             messages.push(event(name, &[&deep]));
         }
-        messages.push(map(&[("type", &[3]), ("id", &[0]), ("data", &[&[0x91][..], &deep].concat()), ("nsp", &text("/"))]));
+        messages.push(map(&[
+            ("type", &[3]),
+            ("id", &[0]),
+            ("data", &[&[0x91][..], &deep].concat()),
+            ("nsp", &text("/")),
+        ]));
         messages.push(packet(0, &[&[0x81, 0xa1, b'a'][..], &deep].concat()));
         // Where it would only be skipped.
         messages.push(map(&[("type", &[2]), ("unknown", &deep), ("nsp", &text("/"))]));
@@ -202,9 +206,20 @@ fn strange_events_do_no_harm() {
     // repeated key the last one counts.
     client.send_binary(&packet(2, &[0x91, 7]));
     client.send_binary(&packet(2, &[0x91, 0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0]));
-    client.send_binary(&map(&[("type", &[3]), ("id", &[9]), ("data", &[0x90]), ("nsp", &text("/"))]));
+    client.send_binary(&map(&[
+        ("type", &[3]),
+        ("id", &[9]),
+        ("data", &[0x90]),
+        ("nsp", &text("/")),
+    ]));
     let name = [&[0x91][..], &text("well?")].concat();
-    client.send_binary(&map(&[("x", &[0x90]), ("type", &[9]), ("type", &[2]), ("data", &name), ("nsp", &text("/"))]));
+    client.send_binary(&map(&[
+        ("x", &[0x90]),
+        ("type", &[9]),
+        ("type", &[2]),
+        ("data", &name),
+        ("nsp", &text("/")),
+    ]));
     assert!(matches!(client.receive(), Frame::Binary(_)));
     ask(&mut client);
     client.close();

@@ -23,15 +23,58 @@ fn what_is_no_packet_ends_the_connection() {
     let mut stage = Stage::new();
     let kinds = ["", " ", "7", "8[]", "9", "a", "-1", "\u{0}", "é", "{}", "[]", "null"];
     let events = [
-        "2", "2[", "2[]", r#"2["a""#, r#"2["a"]]"#, r#"2["a"] x"#, r#"2{"a":1}"#, r#"2"a""#, "2null",
-        "2[null]", "2[true]", "2[{}]", r#"2[["a"]]"#, r#"2["a",]"#, r#"2["a",nul]"#, r#"2['a']"#,
-        r#"2["a",1e]"#, r#"2["a","\x"]"#, "2[\"a\nb\"]", r#"2-1["a"]"#, r#"2 ["a"] 1"#, "2/",
-        "2/nowhere", "2/nowhere,", r#"21.5["a"]"#, r#"2+1["a"]"#, r#"2١["a"]"#,
+        "2",
+        "2[",
+        "2[]",
+        r#"2["a""#,
+        r#"2["a"]]"#,
+        r#"2["a"] x"#,
+        r#"2{"a":1}"#,
+        r#"2"a""#,
+        "2null",
+        "2[null]",
+        "2[true]",
+        "2[{}]",
+        r#"2[["a"]]"#,
+        r#"2["a",]"#,
+        r#"2["a",nul]"#,
+        r#"2['a']"#,
+        r#"2["a",1e]"#,
+        r#"2["a","\x"]"#,
+        "2[\"a\nb\"]",
+        r#"2-1["a"]"#,
+        r#"2 ["a"] 1"#,
+        "2/",
+        "2/nowhere",
+        "2/nowhere,",
+        r#"21.5["a"]"#,
+        r#"2+1["a"]"#,
+        r#"2١["a"]"#,
     ];
     let others = [
-        "3", "31", "3[]", "31{}", "31null", r#"31["a""#, r#"31"a""#, "1[]", "1{}", "1null", "0[]",
-        "0null", "0true", r#"0"text""#, "0{", r#"0{"a"}"#, "0{}{}", "4", "4[]", "4null", "41",
-        r#"5["a"]"#, r#"6["a"]"#,
+        "3",
+        "31",
+        "3[]",
+        "31{}",
+        "31null",
+        r#"31["a""#,
+        r#"31"a""#,
+        "1[]",
+        "1{}",
+        "1null",
+        "0[]",
+        "0null",
+        "0true",
+        r#"0"text""#,
+        "0{",
+        r#"0{"a"}"#,
+        "0{}{}",
+        "4",
+        "4[]",
+        "4null",
+        "41",
+        r#"5["a"]"#,
+        r#"6["a"]"#,
     ];
     let all: Vec<String> =
         [&kinds[..], &events, &others].concat().into_iter().map(str::to_owned).collect();
@@ -72,7 +115,7 @@ fn reserved_event_names_end_the_connection() {
 #[test]
 fn ids_are_numbers_of_64_bits_and_come_back_unchanged() {
     let mut stage = Stage::new();
-    let (mut client, _) = stage.client();
+    let (mut client, id) = stage.client();
     for id in ["0", "1", "4294967296", "9007199254740993", "18446744073709551615"] {
         client.send(&format!(r#"2{id}["well?"]"#));
         client.expect(&format!(r#"3{id}["well"]"#));
@@ -81,6 +124,7 @@ fn ids_are_numbers_of_64_bits_and_come_back_unchanged() {
     client.send(r#"2007["well?"]"#);
     client.expect(r#"37["well"]"#);
     client.close();
+    stage.expect_reason(&id, "transport close");
     let huge = "9".repeat(100_000);
     let messages = [
         r#"218446744073709551616["well?"]"#.to_owned(),
@@ -98,20 +142,30 @@ fn packets_for_namespaces_that_are_not_joined_end_the_connection() {
     let mut stage = Stage::with_namespaces(Stage::builder(), &["/chat"]);
     let state_errors = |io: &Server| io.metrics().total.state_errors;
     let packets = [
-        r#"2/chat,["well?"]"#, "3/chat,1[]", "1/chat,", r#"2/nowhere,["well?"]"#, "1/nowhere,",
-        r#"4/chat,{"message":"?"}"#, r#"4{"message":"?"}"#, r#"4"bare""#, "0", "0{}",
+        r#"2/chat,["well?"]"#,
+        "3/chat,1[]",
+        "1/chat,",
+        r#"2/nowhere,["well?"]"#,
+        "1/nowhere,",
+        r#"4/chat,{"message":"?"}"#,
+        r#"4{"message":"?"}"#,
+        r#"4"bare""#,
+        "0",
+        "0{}",
     ];
-    for (index, packet) in packets.iter().enumerate() {
+    for packet in packets {
+        let before = state_errors(&stage.io);
         let (mut client, id) = stage.client();
         client.send(packet);
         client.expect_end();
         stage.expect_reason(&id, "forced server close");
-        assert_eq!(state_errors(&stage.io), index as u64 + 1, "{packet}");
+        assert_eq!(state_errors(&stage.io), before + 1, "{packet}");
         // Before any namespace was joined it is the same, but for what would join one.
         if !packet.starts_with('0') {
             let mut client = SioClient::open(stage.address);
             client.send(packet);
             client.expect_end();
+            assert_eq!(state_errors(&stage.io), before + 2, "{packet}");
         }
     }
     stage.all_is_well();

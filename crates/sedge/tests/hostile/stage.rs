@@ -71,9 +71,9 @@ impl Stage {
         assert_eq!(self.reasons.next(), (id.to_owned(), reason.to_owned()));
     }
 
-    /// The ends of sockets so far that a test has not looked at.
-    pub(crate) fn reasons_so_far(&self) -> Vec<(String, String)> {
-        self.reasons.so_far()
+    /// Whose socket ends next, and why.
+    pub(crate) fn next_reason(&self) -> (String, String) {
+        self.reasons.next()
     }
 
     /// Everybody but the bystander has gone: nothing is left of them. Then the bystander goes.
