@@ -45,8 +45,9 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// The session's slot: small dense numbers, reused after a close. Good as an index into the
-    /// application's own table.
+    /// The session's slot: small dense numbers, good as an index into the application's own table. A
+    /// slot is reused as soon as its session has ended, which can be before
+    /// [`on_close`](Application::on_close) tells so: compare the keys.
     pub fn slot(self) -> usize {
         self.slot as usize
     }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use http::{Request, Response};
+use sedge_protocol::sid::SidCodec;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,6 +34,7 @@ pub struct Engine<A: Application> {
 
 struct EngineInner<A: Application> {
     config: Arc<Config>,
+    codec: SidCodec,
     shards: Arc<[ShardHandle<A>]>,
 }
 
@@ -139,7 +141,8 @@ impl<A: Application> Engine<A> {
                 .map_err(fail)?;
             wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
         }
-        Ok(Engine { inner: Arc::new(EngineInner { config, shards }) })
+        let codec = config.sid_codec();
+        Ok(Engine { inner: Arc::new(EngineInner { config, codec, shards }) })
     }
 
     /// The configuration it was started with.
@@ -209,6 +212,11 @@ impl<A: Application> Engine<A> {
             // An error means that it has ended already.
             let _ = end.await;
         }
+    }
+
+    /// Reads session ids.
+    pub(crate) fn codec(&self) -> &SidCodec {
+        &self.inner.codec
     }
 
     pub(crate) fn shards(&self) -> &Arc<[ShardHandle<A>]> {

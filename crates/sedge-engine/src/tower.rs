@@ -116,7 +116,7 @@ impl<A: Application> Engine<A> {
         let named = EngineQuery::parse(query)
             .sid
             .and_then(|sid| sedge_protocol::sid::SessionId::parse(sid.as_bytes()))
-            .and_then(|sid| self.config().sid_codec().decode(&sid))
+            .and_then(|sid| self.codec().decode(&sid))
             .map(|owner| usize::from(owner.shard))
             .filter(|shard| *shard < self.shard_count());
         named.unwrap_or_else(|| {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
@@ -14,12 +15,15 @@ use tokio::sync::oneshot;
 
 use super::body::{BodyError, RequestBody, ResponseBody};
 use super::cors::add_vary;
-use super::{Exchange, compress, unavailable};
+use super::{Exchange, compress};
 use crate::application::{Application, SessionKey};
 use crate::engine::Worker;
 use crate::handshake::Handshake;
 use crate::shard::Shard;
 use crate::shard::conn::PollAnswer;
+
+/// How long a POST whose session is held waits before it looks whether the session has ended.
+const HELD_LOOK: Duration = Duration::from_secs(1);
 
 impl<A: Application> Worker<A> {
     /// Opens a session; the response carries the OPEN packet and whatever the application sends at
@@ -69,8 +73,8 @@ impl<A: Application> Worker<A> {
         guard.disarm();
         match answer {
             Ok(answer) => self.poll_response(exchange, answer, opened),
-            // The shard ends.
-            Err(_) => unavailable(),
+            // The session has ended without a last word.
+            Err(_) => self.refuse_session(exchange, Refused::Ended),
         }
     }
 
@@ -158,12 +162,12 @@ impl<A: Application> Worker<A> {
                     self.end_post(key);
                     return self.plain(exchange, StatusCode::PAYLOAD_TOO_LARGE);
                 }
-                Some(payload) => self.take_text(key, exchange.version, &payload),
+                Some(payload) => self.take_text(key, exchange.version, &payload).await,
                 // The official server ignores a form without a payload.
                 None => {}
             }
         } else {
-            self.take_payload(key, exchange, binary, &bytes);
+            self.take_payload(key, exchange, binary, &bytes).await;
         }
         // A client whose handlers lag behind is not asked for more; see `Shard::hold`.
         if self.shard.is_held(key) {
@@ -183,31 +187,53 @@ impl<A: Application> Worker<A> {
         self.shard.with_state(|state, inner| state.input(inner, now, key, Input::PostEnded));
     }
 
-    fn take_payload(&self, key: SessionKey, exchange: &Exchange, binary: bool, body: &Bytes) {
+    async fn take_payload(&self, key: SessionKey, exchange: &Exchange, binary: bool, body: &Bytes) {
         if binary {
-            return self.take_packets(key, decode_v3_binary(body));
+            return self.take_packets(key, decode_v3_binary(body)).await;
         }
         match std::str::from_utf8(body) {
-            Ok(text) => self.take_text(key, exchange.version, text),
+            Ok(text) => self.take_text(key, exchange.version, text).await,
             Err(_) => self.malformed(key),
         }
     }
 
-    fn take_text(&self, key: SessionKey, version: Version, text: &str) {
+    async fn take_text(&self, key: SessionKey, version: Version, text: &str) {
         match version {
-            Version::V4 => self.take_packets(key, decode_v4(text)),
-            Version::V3 => self.take_packets(key, decode_v3_text(text)),
+            Version::V4 => self.take_packets(key, decode_v4(text)).await,
+            Version::V3 => self.take_packets(key, decode_v3_text(text)).await,
         }
     }
 
-    fn take_packets<'p>(
+    /// Takes all packets, but none while something holds the session: one body can have many more
+    /// than an application may have under way at a time. A client that has to wait for too long
+    /// cannot send heartbeats either, and their end is the end of the waiting.
+    async fn take_packets<'p>(
         &self,
         key: SessionKey,
-        packets: impl Iterator<Item = Result<Packet<'p>, PayloadError>>,
+        mut packets: impl Iterator<Item = Result<Packet<'p>, PayloadError>>,
     ) {
+        while self.take_until_held(key, &mut packets) {
+            // Boxed because it is rare and the future of every request would have to hold it.
+            Box::pin(self.shard.released(key, HELD_LOOK)).await;
+        }
+    }
+
+    /// Takes packets until something holds the session; returns whether there may be more.
+    fn take_until_held<'p>(
+        &self,
+        key: SessionKey,
+        packets: &mut impl Iterator<Item = Result<Packet<'p>, PayloadError>>,
+    ) -> bool {
         let now = self.shard.now();
-        for packet in packets {
-            let Ok(packet) = packet else { return self.malformed(key) };
+        while !self.shard.is_held(key) {
+            let packet = match packets.next() {
+                Some(Ok(packet)) => packet,
+                Some(Err(_)) => {
+                    self.malformed(key);
+                    return false;
+                }
+                None => return false,
+            };
             let data = self
                 .shard
                 .with_state(|state, inner| state.input(inner, now, key, Input::Packet(packet)));
@@ -215,6 +241,7 @@ impl<A: Application> Worker<A> {
                 self.deliver(key, &data);
             }
         }
+        true
     }
 
     fn malformed(&self, key: SessionKey) {

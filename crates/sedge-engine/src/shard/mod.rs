@@ -204,7 +204,7 @@ impl Shard {
     }
 
     pub(crate) fn now(&self) -> Time {
-        Time(u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        self.0.now()
     }
 
     pub(crate) fn instant(&self, time: Time) -> Instant {
@@ -250,6 +250,12 @@ impl Shard {
 
     pub(crate) fn return_scratch(&self, scratch: Scratch) {
         *self.0.scratch.borrow_mut() = Some(scratch);
+    }
+}
+
+impl ShardInner {
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -150,12 +150,17 @@ impl State {
         inner.metrics.outbox_bytes.add(frame.len() as u64);
         conn.outbox.push(frame);
         let was_dirty = std::mem::replace(&mut conn.dirty, true);
-        let too_much = conn.outbox.cost() > inner.config.local.outbox_bytes_max;
+        let limit = inner.config.local.outbox_bytes_max;
+        let too_much = conn.outbox.cost() > limit;
         if !was_dirty {
             self.dirty.push(key);
         }
         if too_much {
-            self.overflow(inner, key);
+            // It may be full only because this turn has not written yet.
+            self.flush(inner, inner.now(), key);
+            if self.conn(key).is_some_and(|conn| conn.outbox.cost() > limit) {
+                self.overflow(inner, key);
+            }
         }
     }
 
