@@ -3,6 +3,8 @@
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 
+use crate::error::catch_panic;
+
 /// One value per type. The maps are small, so a list searched from the front serves.
 #[derive(Default)]
 pub(crate) struct TypeMap(Vec<(TypeId, Arc<dyn Any + Send + Sync>)>);
@@ -31,6 +33,18 @@ impl TypeMap {
         let id = TypeId::of::<T>();
         let at = self.0.iter().position(|(known, _)| *known == id)?;
         self.0.swap_remove(at).1.downcast().ok()
+    }
+}
+
+/// The values are the user's. One that panics when it is dropped must not take along what happens to
+/// let go of the last reference to the map: the other values, or a whole shard.
+impl Drop for TypeMap {
+    fn drop(&mut self) {
+        for (_, value) in self.0.drain(..) {
+            if let Err(words) = catch_panic(|| drop(value)) {
+                tracing::error!(words, "a value attached to a socket or server panicked in Drop");
+            }
+        }
     }
 }
 

@@ -17,22 +17,23 @@ use crate::frames::Dialect;
 use crate::io::Io;
 use crate::outbox::Outbox;
 
-/// A session and everything that belongs to it. What a broadcast touches comes first and together.
+/// A session and everything that belongs to it. What a broadcast touches comes first: with the
+/// slot's generation it fills one cache line.
 #[repr(C)]
 pub(crate) struct Conn {
-    pub(crate) outbox: Outbox,
     /// When the earliest entry in the timer wheel fires; other entries are stale.
     pub(crate) wheel_due: u32,
     pub(crate) dialect: Dialect,
     /// Stands in the shard's list of sessions to flush.
     pub(crate) dirty: bool,
+    pub(crate) outbox: Outbox,
+    pub(crate) carrier: Carrier,
+    pub(crate) session: Session,
+    pub(crate) sid: SessionId,
     /// The application has opened it and has to be told when it ends.
     pub(crate) told: bool,
     /// Reasons not to read from the client at present; see [`Shard::hold`](super::Shard::hold).
     pub(crate) holds: u16,
-    pub(crate) carrier: Carrier,
-    pub(crate) session: Session,
-    pub(crate) sid: SessionId,
 }
 
 /// What carries the session.

@@ -147,7 +147,8 @@ impl Shard {
     }
 
     /// Stops reading from the session's client until [`release`](Shard::release) has been called as
-    /// often: TCP then slows the client down. POST bodies are still read, one at a time.
+    /// often: TCP then slows the client down. What was read together with the last message is still
+    /// handled if it came on a WebSocket. A POST body is still read, but its packets wait.
     pub fn hold(&self, session: SessionKey) {
         if let Some(conn) = self.0.state.borrow_mut().conn(session) {
             conn.holds = conn.holds.saturating_add(1);

@@ -19,11 +19,11 @@ pub(crate) struct Slots {
 }
 
 /// One place in the table.
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Slot {
-    conn: Option<Conn>,
     /// Of the connection that is here, or that will be here next.
     generation: u32,
+    conn: Option<Conn>,
 }
 
 impl Slots {
@@ -84,10 +84,14 @@ impl SessionKey {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
     use super::*;
 
     #[test]
     fn a_connection_takes_four_cache_lines() {
         assert_eq!(size_of::<Slot>(), 256);
+        let first_line = offset_of!(Slot, conn) + offset_of!(Conn, carrier);
+        assert!(first_line <= 64, "{first_line}");
     }
 }

@@ -67,7 +67,7 @@ impl fmt::Debug for Pending {
 #[derive(Debug)]
 struct Awaiting {
     kind: PacketKind,
-    nsp: String,
+    nsp: Cow<'static, str>,
     nsp_query: Option<String>,
     id: Option<u64>,
     name: String,
@@ -181,7 +181,7 @@ impl Awaiting {
         };
         Self {
             kind: packet.kind,
-            nsp: packet.nsp.into_owned(),
+            nsp: if packet.nsp == "/" { "/".into() } else { packet.nsp.into_owned().into() },
             nsp_query: packet.nsp_query.map(Cow::into_owned),
             id: packet.id,
             name: packet.name.into_owned(),
@@ -197,7 +197,7 @@ impl Awaiting {
         let values = json::values_with_attachments(&self.text, &self.spans, &self.attachments)?;
         Ok(Packet {
             kind: self.kind,
-            nsp: self.nsp.into(),
+            nsp: self.nsp,
             nsp_query: self.nsp_query.map(Cow::Owned),
             id: self.id,
             name: self.name.into(),

@@ -258,8 +258,15 @@ fn try_values_with_attachments(
     attachments: &[Bytes],
 ) -> Result<Vec<Value>, ParseError> {
     let value = |span: &Span| {
+        let json = span.text(text);
+        if let Some(number) = json.strip_prefix(PLACEHOLDER).and_then(|r| r.strip_suffix('}'))
+            && let Ok(index) = number.parse::<usize>()
+        {
+            let attachment = attachments.get(index).ok_or(ParseError::IllegalAttachments)?;
+            return Ok(Value::Binary(attachment.clone()));
+        }
         let mut value: Value =
-            serde_json::from_str(span.text(text)).map_err(|_| ParseError::InvalidPayload)?;
+            serde_json::from_str(json).map_err(|_| ParseError::InvalidPayload)?;
         fill_placeholders(&mut value, attachments)?;
         Ok(value)
     };
@@ -301,7 +308,7 @@ pub(super) fn encode_list<T: Serialize + ?Sized>(
     out: &mut MessageBuf,
 ) -> Result<(), EncodeError> {
     let (text, attachments) = out.parts();
-    write_header(kind, nsp, id, text)?;
+    write_header(kind, nsp, id, text);
     text.push(b'[');
     if let Some(name) = name {
         serde_json::to_writer(&mut *text, name).map_err(|e| serialize_error(&e))?;
@@ -310,15 +317,24 @@ pub(super) fn encode_list<T: Serialize + ?Sized>(
     let mut sink = JsonSink { text: &mut *text, attachments: &mut *attachments, empty };
     write_arguments(args, &mut sink)?;
     text.push(b']');
-    // The count stands before what it counts, so that it is put in afterwards. Only packets with
-    // attachments pay for that.
     if attachments.len() > 0 {
-        let count = attachments.len();
-        text.splice(..1, format!("{}{count}-", kind.code() + BINARY_OFFSET).into_bytes());
+        put_count(kind, attachments.len(), text);
     }
     out.finish(MessageKind::Text);
-    out.append_attachments();
     Ok(())
+}
+
+/// Turns the head of a finished packet into that of its binary sibling. The count stands before what
+/// it counts, so that the rest has to move; only packets with attachments pay for that.
+fn put_count(kind: PacketKind, count: usize, text: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(count).as_bytes();
+    let (old, more) = (text.len(), digits.len() + 1);
+    text.resize(old + more, 0);
+    text.copy_within(1..old, 1 + more);
+    text[0] = b'0' + kind.code() + BINARY_OFFSET;
+    text[1..more].copy_from_slice(digits);
+    text[more] = b'-';
 }
 
 /// Writes a packet that carries at most one value. Binary data has no attachments here: as in the
@@ -330,7 +346,7 @@ pub(super) fn encode_payload<T: Serialize + ?Sized>(
     out: &mut MessageBuf,
 ) -> Result<(), EncodeError> {
     let (text, _) = out.parts();
-    write_header(kind, nsp, None, text)?;
+    write_header(kind, nsp, None, text);
     if let Some(payload) = payload {
         serde_json::to_writer(&mut *text, payload).map_err(|e| serialize_error(&e))?;
     }
@@ -342,20 +358,14 @@ fn serialize_error(error: &serde_json::Error) -> EncodeError {
     EncodeError::Serialize(error.to_string())
 }
 
-fn write_header(
-    kind: PacketKind,
-    nsp: &str,
-    id: Option<u64>,
-    text: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+fn write_header(kind: PacketKind, nsp: &str, id: Option<u64>, text: &mut Vec<u8>) {
     text.push(b'0' + kind.code());
     if nsp != "/" {
         text.extend_from_slice(nsp.as_bytes());
         text.push(b',');
     }
-    match id {
-        Some(id) => write!(text, "{id}").map_err(|e| EncodeError::Serialize(e.to_string())),
-        None => Ok(()),
+    if let Some(id) = id {
+        text.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
     }
 }
 
@@ -382,6 +392,9 @@ impl ArgumentSink for JsonSink<'_> {
     }
 }
 
+/// A placeholder up to its number, as every encoder writes it.
+const PLACEHOLDER: &str = r#"{"_placeholder":true,"num":"#;
+
 /// Compact JSON in which byte arrays are placeholders.
 struct Placeholders<'a>(&'a mut Attachments);
 
@@ -391,6 +404,8 @@ impl serde_json::ser::Formatter for Placeholders<'_> {
         writer: &mut W,
         value: &[u8],
     ) -> io::Result<()> {
-        write!(writer, r#"{{"_placeholder":true,"num":{}}}"#, self.0.push(value))
+        writer.write_all(PLACEHOLDER.as_bytes())?;
+        writer.write_all(itoa::Buffer::new().format(self.0.push(value)).as_bytes())?;
+        writer.write_all(b"}")
     }
 }

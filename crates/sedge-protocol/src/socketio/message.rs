@@ -20,11 +20,11 @@ pub enum MessageKind {
 #[derive(Debug, Default)]
 pub struct MessageBuf {
     bytes: Vec<u8>,
-    /// Kind and end of each message; it starts where its predecessor ends.
+    /// Kind and end of each message in `bytes`; it starts where its predecessor ends.
     marks: SmallVec<[(MessageKind, usize); 4]>,
-    /// Scratch: the attachments of the packet being encoded. They follow the text in the end,
-    /// but are found while it is written.
-    pub(super) attachments: Attachments,
+    /// The attachments of the packet: binary messages that follow those of `bytes`, though they are
+    /// found while the text is written.
+    attachments: Attachments,
 }
 
 /// Binary values met while a JSON text is written.
@@ -69,18 +69,25 @@ impl MessageBuf {
     }
 
     /// The messages in the order in which they must be sent.
-    pub fn messages(&self) -> impl ExactSizeIterator<Item = (MessageKind, &[u8])> {
+    pub fn messages(&self) -> impl Iterator<Item = (MessageKind, &[u8])> {
         let mut start = 0;
-        self.marks.iter().map(move |&(kind, end)| {
+        let own = self.marks.iter().map(move |&(kind, end)| {
             let message = self.bytes.get(start..end).unwrap_or_default();
             start = end;
             (kind, message)
-        })
+        });
+        let mut start = 0;
+        let attachments = self.attachments.ends.iter().map(move |&end| {
+            let attachment = self.attachments.bytes.get(start..end).unwrap_or_default();
+            start = end;
+            (MessageKind::Binary, attachment)
+        });
+        own.chain(attachments)
     }
 
     /// The number of messages.
     pub fn len(&self) -> usize {
-        self.marks.len()
+        self.marks.len() + self.attachments.len()
     }
 
     /// Whether there is no message.
@@ -90,7 +97,7 @@ impl MessageBuf {
 
     /// The length of all messages together, in bytes.
     pub fn total_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.attachments.bytes.len()
     }
 
     /// Appends a message as it is.
@@ -107,16 +114,6 @@ impl MessageBuf {
     /// Ends the message being written.
     pub(super) fn finish(&mut self, kind: MessageKind) {
         self.marks.push((kind, self.bytes.len()));
-    }
-
-    /// Lets the collected attachments follow as binary messages.
-    pub(super) fn append_attachments(&mut self) {
-        let offset = self.bytes.len();
-        self.bytes.extend_from_slice(&self.attachments.bytes);
-        let ends = self.attachments.ends.iter();
-        self.marks.extend(ends.map(|end| (MessageKind::Binary, offset + end)));
-        self.attachments.bytes.clear();
-        self.attachments.ends.clear();
     }
 }
 

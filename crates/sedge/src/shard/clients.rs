@@ -8,6 +8,7 @@
 //!                    '-- something that is no packet ------------------> parse error
 //! ```
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -449,7 +450,7 @@ impl LocalShard {
     }
 
     /// Ends a connection from here.
-    fn break_off(self: &Rc<Self>, session: SessionKey, reason: DisconnectReason) {
+    pub(super) fn break_off(self: &Rc<Self>, session: SessionKey, reason: DisconnectReason) {
         self.engine.close(session);
         self.close_client(session, reason);
     }
@@ -537,17 +538,36 @@ impl State {
     }
 }
 
+/// Fields looked at in the query behind a namespace: the limit of Node's `querystring` module.
+const QUERY_FIELDS_MAX: usize = 1000;
+
 /// A query string as an object of strings; of a repeated name the last one counts.
 fn query_object(query: &str) -> Value {
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    Value::Object(
-        pairs.map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect(),
-    )
+    let fields = form_urlencoded::parse(query.as_bytes()).take(QUERY_FIELDS_MAX);
+    let mut fields: Vec<(String, Value)> =
+        fields.map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect();
+    let mut seen = HashSet::new();
+    fields.reverse();
+    fields.retain(|(name, _)| seen.insert(name.clone()));
+    fields.reverse();
+    Value::Object(fields)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_an_object_without_repetitions() {
+        let object = |query| serde_json::to_string(&query_object(query)).unwrap();
+        assert_eq!(object(""), "{}");
+        assert_eq!(object("b=1&a=%20&b=2&c"), r#"{"a":" ","b":"2","c":""}"#);
+        let Value::Object(fields) = query_object(&"&a=1".repeat(5)) else { unreachable!() };
+        assert_eq!(fields.len(), 1);
+        let many = (0..5000).map(|n| n.to_string()).collect::<Vec<_>>().join("&");
+        let Value::Object(fields) = query_object(&many) else { unreachable!() };
+        assert_eq!(fields.len(), QUERY_FIELDS_MAX);
+    }
 
     #[test]
     fn a_client_is_small() {

@@ -23,7 +23,7 @@ use sedge_protocol::socketio::{MessageBuf, MessageKind};
 use tokio::sync::oneshot;
 
 use crate::core::Core;
-use crate::error::EmitError;
+use crate::error::{EmitError, catch_panic};
 use crate::handler::listener::Registration;
 use crate::limits::ENCODE_BUFFER_KEPT;
 use crate::metrics::ShardMetrics;
@@ -126,27 +126,40 @@ impl Application for ShardApp {
     type Command = Command;
 
     fn on_open(&self, session: SessionKey, handshake: Arc<Handshake>) {
-        self.0.open(session, handshake);
+        self.guard(Some(session), |shard| shard.open(session, handshake));
     }
 
     fn on_message(&self, session: SessionKey, message: Message<'_>) {
-        self.0.message(session, message);
+        self.guard(Some(session), |shard| shard.message(session, message));
     }
 
     fn on_close(&self, session: SessionKey, reason: CloseReason) {
-        self.0.close_client(session, reason.into());
+        self.guard(None, |shard| shard.close_client(session, reason.into()));
     }
 
     fn on_command(&self, command: Command) {
-        self.0.command(command);
+        self.guard(None, |shard| shard.command(command));
     }
 
     fn on_timer(&self, timer: u64) {
-        self.0.connect_timeout(timer);
+        self.guard(None, |shard| shard.connect_timeout(timer));
     }
 
     fn on_shutdown(&self) {
-        self.0.close_all();
+        self.guard(None, LocalShard::close_all);
+    }
+}
+
+impl ShardApp {
+    /// Lets no panic out into the engine, whose tasks serve everybody. Handlers have a guard of their
+    /// own ([`run`]); what is left is mostly a custom parser's. It costs the connection it was about.
+    fn guard(&self, session: Option<SessionKey>, call: impl FnOnce(&Rc<LocalShard>)) {
+        let Err(words) = catch_panic(|| call(&self.0)) else { return };
+        tracing::error!(?session, words, "a panic outside of handlers");
+        if let Some(session) = session {
+            let close = || self.0.break_off(session, DisconnectReason::ForcedServerClose);
+            let _ = catch_panic(close);
+        }
     }
 }
 

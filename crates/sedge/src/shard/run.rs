@@ -4,7 +4,6 @@
 //! A panic in user code ends that call and nothing else.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{self, Poll, Waker};
@@ -12,7 +11,7 @@ use std::task::{self, Poll, Waker};
 use sedge_engine::SessionKey;
 
 use super::LocalShard;
-use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind, panic_words};
+use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind, catch_panic};
 use crate::handler::HandlerFuture;
 use crate::handler::listener::LocalListener;
 use crate::handler::stage::{Context, Middleware, Stage};
@@ -40,14 +39,11 @@ impl LocalShard {
                 Poll::Pending => Ok(Started::Waiting(future)),
             }
         };
-        match catch_unwind(AssertUnwindSafe(start)) {
+        match catch_panic(start) {
             Ok(Ok(Started::Done(()))) => {}
             Ok(Ok(Started::Waiting(future))) => self.detach::<S>(future, context.socket, event),
             Ok(Err(kind)) => self.report(context.socket, event, kind),
-            Err(panic) => {
-                let kind = HandlerErrorKind::Panicked(panic_words(&*panic));
-                self.report(context.socket, event, kind);
-            }
+            Err(words) => self.report(context.socket, event, HandlerErrorKind::Panicked(words)),
         }
     }
 
@@ -57,14 +53,14 @@ impl LocalShard {
         listener: &dyn LocalListener<Middleware>,
         context: &Context<'_, Middleware>,
     ) -> Result<(), ConnectError> {
-        let called = catch_unwind(AssertUnwindSafe(|| listener.call(context)));
+        let called = catch_panic(|| listener.call(context));
         let kind = match called {
             Ok(Ok(future)) => match Guarded(future).await {
                 Ok(verdict) => return verdict,
                 Err(kind) => kind,
             },
             Ok(Err(error)) => error.into(),
-            Err(panic) => HandlerErrorKind::Panicked(panic_words(&*panic)),
+            Err(words) => HandlerErrorKind::Panicked(words),
         };
         // The client may know what is wrong with what it sent, and nothing else.
         let words = match &kind {
@@ -127,7 +123,7 @@ impl LocalShard {
             tracing::error!(socket = %socket.id(), event, kind = %error.kind, "handler error");
         }
         let Some(hook) = &self.core.options.on_error else { return };
-        if catch_unwind(AssertUnwindSafe(|| hook(socket, &error))).is_err() {
+        if catch_panic(|| hook(socket, &error)).is_err() {
             tracing::error!(event, "the hook for errors of handlers panicked");
         }
     }
@@ -172,10 +168,10 @@ impl<T> Future for Guarded<T> {
     type Output = Result<T, HandlerErrorKind>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+        match catch_panic(|| self.0.as_mut().poll(cx)) {
             Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
             Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Err(HandlerErrorKind::Panicked(panic_words(&*panic)))),
+            Err(words) => Poll::Ready(Err(HandlerErrorKind::Panicked(words))),
         }
     }
 }

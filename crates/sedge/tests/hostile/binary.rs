@@ -67,11 +67,11 @@ fn attachments_out_of_place_end_the_connection() {
 
 #[test]
 fn wrong_counts_end_the_connection() {
-    let mut stage = stage();
+    let stage = stage();
     let endless = format!("5{}-[\"echo\"]", u64::MAX);
     let counts = [
         r#"50-["echo"]"#,
-        r#"60-[]"#,
+        "60-[]",
         r#"5-["echo"]"#,
         r#"511-["echo"]"#,
         r#"5-1-["echo"]"#,

@@ -38,7 +38,7 @@ fn unknown_namespaces_are_refused_in_full_and_cost_nothing() {
 
 #[test]
 fn names_that_are_too_long_end_the_connection() {
-    let mut stage = Stage::new();
+    let stage = Stage::new();
     for len in [512, 100_000] {
         let name = format!("/{}", "n".repeat(len));
         for packet in [format!("0{name},"), format!(r#"2{name},["a"]"#), format!("1{name},")] {

@@ -38,7 +38,7 @@ fn what_is_no_packet_ends_the_connection() {
         r#"2[["a"]]"#,
         r#"2["a",]"#,
         r#"2["a",nul]"#,
-        r#"2['a']"#,
+        "2['a']",
         r#"2["a",1e]"#,
         r#"2["a","\x"]"#,
         "2[\"a\nb\"]",

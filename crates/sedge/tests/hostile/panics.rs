@@ -3,7 +3,7 @@
 use std::panic::panic_any;
 use std::sync::Arc;
 
-use sedge::extract::{Ack, Args, Data};
+use sedge::extract::{Ack, Args, Auth, Data};
 use sedge::{
     ConnectError, CustomDecoder, CustomParser, DisconnectReason, EncodeError, HandlerErrorKind,
     Parser, Socket, Value,
@@ -38,14 +38,17 @@ struct Bomb;
 impl Drop for Bomb {
     fn drop(&mut self) {
         // A panic while another one unwinds would end the process, as anywhere in Rust.
-        if !std::thread::panicking() {
-            panic!("Drop");
-        }
+        assert!(std::thread::panicking(), "Drop");
     }
 }
 
 fn fail(words: &'static str) {
     panic!("{words}");
+}
+
+/// A panic whose payload panics once more.
+fn blow_up() {
+    panic_any(Bomb);
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn panicking_handlers_are_reported_and_the_socket_lives() {
     let io = &stage.io;
     io.on_connect(async || fail("connect"));
     io.on_any(async |event: sedge::extract::Event| {
-        fail(if &*event == "well?" { "any" } else { "other" })
+        fail(if &*event == "well?" { "any" } else { "other" });
     });
     io.on_fallback(async || fail("fallback"));
     io.on_disconnect(async || fail("disconnect"));
@@ -80,12 +83,10 @@ fn panicking_handlers_are_reported_and_the_socket_lives() {
         let _bomb = Bomb;
         tokio::task::yield_now().await;
     });
-    io.on("payload", async || {
-        panic_any(Bomb);
-    });
+    io.on("payload", async || blow_up());
     io.on("payload later", async || {
         tokio::task::yield_now().await;
-        panic_any(Bomb);
+        blow_up();
     });
 
     let (mut client, _) = stage.client();
@@ -133,10 +134,7 @@ fn panicking_middlewares_refuse() {
         tokio::task::yield_now().await;
         Ok::<_, ConnectError>(())
     });
-    of("/auth").middleware(async |auth: sedge::extract::Auth<Unwilling>| {
-        drop(auth);
-        Ok::<_, ConnectError>(())
-    });
+    of("/auth").middleware(async |Auth(_): Auth<Unwilling>| Ok::<_, ConnectError>(()));
     let (mut client, _) = stage.client();
     for name in ["/now", "/later", "/drop", "/auth", "/now"] {
         client.send(&format!("0{name},{{}}"));
@@ -150,9 +148,9 @@ fn panicking_middlewares_refuse() {
 
 #[test]
 fn a_panicking_hook_for_errors_is_survived() {
-    let mut stage = Stage::with(Stage::builder().on_error(|_, _| panic_any(Bomb)));
-    stage.io.on("fail", async || panic_any(Bomb));
-    stage.io.on_disconnect(async || panic_any(Bomb));
+    let mut stage = Stage::with(Stage::builder().on_error(|_, _| blow_up()));
+    stage.io.on("fail", async || blow_up());
+    stage.io.on_disconnect(async || blow_up());
     let (mut client, _) = stage.client();
     for _ in 0..10 {
         client.send(r#"2["fail"]"#);

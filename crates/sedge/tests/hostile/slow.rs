@@ -33,7 +33,7 @@ fn broadcast_until(stage: &mut Stage, mut done: impl FnMut(&Server) -> bool) {
     let piece = "x".repeat(PIECE);
     let expected = format!(r#"2["piece","{piece}"]"#);
     for _ in 0..FAR_TOO_MUCH / PIECE {
-        stage.io.emit("piece", &piece).unwrap();
+        stage.io.emit("piece", &piece).expect("a queue that is not full");
         stage.bystander().expect(&expected);
         if done(&stage.io) {
             return;

@@ -88,8 +88,22 @@ impl Stage {
         assert!(clean, "only the bystander should be left: {found:?}");
         self.all_is_well();
         self.bystander.close();
+        Self::nothing_is_left(&self.server.io);
+    }
+
+    /// Everybody has gone, the bystander too.
+    #[track_caller]
+    pub(crate) fn finish_alone(self) {
+        let Stage { server, bystander, .. } = self;
+        bystander.abort();
+        Self::nothing_is_left(&server.io);
+    }
+
+    #[track_caller]
+    fn nothing_is_left(io: &Server) {
+        let mut found = Vec::new();
         let clean = eventually(DEADLINE, || {
-            found = gauges(&self.server.io);
+            found = gauges(io);
             found.is_empty()
         });
         assert!(clean, "something is left: {found:?}");
