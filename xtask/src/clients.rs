@@ -56,7 +56,8 @@ pub(crate) fn clients(workspace: &Workspace) -> Result<Outcome> {
     result.map(|()| Outcome::passed())
 }
 
-/// The chat demo, as `cargo xtask demo` serves it, in a real browser.
+/// In a real browser: the chat demo, as `cargo xtask demo` serves it, and the clients of all
+/// generations, which do there what they cannot do under Node (JSONP, binary polling).
 pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let dir = workspace.root.join("tests/browser");
     println!("{}", tools::node(workspace, NodeFor::Tests)?);
@@ -64,6 +65,7 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     tools::npm_ci(&dir)?;
     tools::npm_ci(&workspace.root.join("web"))?;
     let sedge = built(workspace, &["--package", "sedge-cli", "--bin", "sedge"], "sedge")?;
+    let conformance = example(workspace, "conformance")?;
     let logs = workspace.scratch("logs")?;
     let pictures = workspace.scratch("screenshots")?;
     let files = workspace.root.join("web/node_modules/socket.io-client/dist");
@@ -71,11 +73,14 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let words = [&*program, "serve", "--client-dir", &*files];
     let mut serve = Command::new(&sedge);
     let server = Server::start("demo", serve.args(&words[1..]).args(ANY_PORT), 1, &logs)?;
+    let mut conform = Command::new(conformance);
+    let other = Server::start("conformance-browser", conform.args(ANY_PORT), 1, &logs)?;
     let result = process::run_within(
         Command::new("node")
             .args(["--test", "--test-reporter=spec"])
             .current_dir(&dir)
             .env("SEDGE_DEMO_URL", server.url(0))
+            .env("SEDGE_URL", other.url(0))
             // For the test in which the server goes away: it starts one of its own.
             .env("SEDGE_DEMO_CMD", json_words(&words))
             .env("SEDGE_SCREENSHOTS", &pictures)
@@ -84,6 +89,7 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     );
     if result.is_err() {
         server.show_output();
+        other.show_output();
     }
     result.map(|()| Outcome::Passed(Some(format!("screenshots in {}", pictures.display()))))
 }

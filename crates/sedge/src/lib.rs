@@ -106,5 +106,6 @@ pub use sedge_engine::{
 };
 pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{
-    ArgsError, CustomDecoder, CustomParser, EncodeError, Number, Parser, Value,
+    ArgsError, CustomDecoder, CustomParser, EncodeError, Message, MessageRef, Number, PacketKind,
+    ParseError, Parser, Value, ValuePacket,
 };

@@ -3,8 +3,8 @@
 //! [`Session::handle`] takes what happened, [`Session::poll`] says what to do about it (call it until
 //! it returns `None` after each `handle`), and [`Session::deadline`] says when [`Input::Timeout`] is
 //! due. The session decides; it holds neither packets nor connections. Queued packets belong to the
-//! caller's outbox, so "send" means: append to the outbox, which drains into whatever transport
-//! [`Session::transport`] names.
+//! caller's outbox, so "send" means: append to the outbox, which drains into whatever transport the
+//! session is on ([`Session::is_websocket`]).
 //!
 //! Rules are those of the official server (engine.io 6.6, `lib/socket.ts` and
 //! `lib/transports/polling.ts`) unless a comment says otherwise.
