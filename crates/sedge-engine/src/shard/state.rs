@@ -501,14 +501,7 @@ impl State {
             self.queue(inner, key, pong);
         } else {
             outbox.push(pong);
-            let mut gather = std::mem::take(&mut self.gather);
-            self.gather.clear();
-            if let Some((websocket, outbox, _)) = self.conn(key).and_then(|conn| conn.websocket(id))
-                && websocket.write(outbox, &mut gather).1.is_err()
-            {
-                websocket.blocked = true;
-            }
-            self.gather = gather;
+            self.resume_write(inner, inner.now(), key, id);
         }
     }
 
