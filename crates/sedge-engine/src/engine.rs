@@ -13,7 +13,7 @@ use sedge_protocol::sid::SidCodec;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::application::{Application, SendOptions};
+use crate::application::Application;
 use crate::config::Config;
 use crate::http::Peer;
 use crate::http::body::{RequestBody, ResponseBody};
@@ -387,6 +387,3 @@ pub(crate) async fn send_request<A: Application>(
     }
     answer.await.unwrap_or_else(|_| crate::http::unavailable())
 }
-
-/// The options with which the engine's own packets are sent.
-pub(crate) const PLAIN: SendOptions = SendOptions { volatile: false, compress: true };

@@ -203,7 +203,7 @@ impl<A: Application> Worker<A> {
             conn.told = true;
         }
         if let Some(initial) = &self.shard.0.config.local.initial_packet {
-            self.shard.send(key, [initial.message()], crate::engine::PLAIN);
+            self.shard.send(key, [initial.message()], crate::SendOptions::default());
         }
         self.app.on_open(key, handshake);
     }
