@@ -8,8 +8,10 @@
 //! - [`target`]: which sockets an operation is meant for, and with which flags;
 //! - [`message`]: the operations and the answers to them;
 //! - [`request`]: the bookkeeping of whoever waits for the answers of several nodes;
+//! - [`bus`]: what is asked of whatever carries messages between processes;
 //! - [`limits`]: every bound of this crate, with its reason.
 
+pub mod bus;
 pub mod limits;
 mod memberships;
 pub mod message;
@@ -17,6 +19,7 @@ pub mod request;
 pub mod rooms;
 pub mod target;
 
+pub use bus::{Audience, Bus, BusReceiver, Peer, PeerId, Published, SendError, Topic};
 pub use limits::RoomLimits;
 pub use message::{Operation, RemoteSocketData, RequestId, Response, ResponseBody};
 pub use request::{AckRequest, Missing, MissingReason, Outcome, Request};
