@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
 use sedge_protocol::sid::SidCodec;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::application::Application;
 use crate::config::Config;
 use crate::http::Peer;
-use crate::http::body::{RequestBody, ResponseBody};
+use crate::http::answer::Answer;
+use crate::http::body::RequestBody;
+use crate::http::head::Head;
 use crate::http::upgrade::Ticket;
 use crate::io::{Detached, Io};
 use crate::listener::{self, ListenOptions, ListenerContext, Listening};
@@ -76,16 +78,28 @@ pub(crate) enum Command<A: Application> {
 
 /// A request on its way to another shard.
 pub(crate) struct Forwarded {
-    pub(crate) request: Request<RequestBody>,
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody,
     pub(crate) peer: Peer,
-    pub(crate) reply: oneshot::Sender<Response<ResponseBody>>,
+    pub(crate) reply: oneshot::Sender<Answer>,
 }
 
 /// An upgraded connection on its way to another shard.
 pub(crate) struct Adoption {
     pub(crate) ticket: Ticket,
     pub(crate) io: Detached,
-    pub(crate) early: bytes::Bytes,
+    pub(crate) answer: Bytes,
+    pub(crate) early: Bytes,
+}
+
+/// An upgraded connection on the shard it arrived at.
+pub(crate) struct Upgraded {
+    pub(crate) ticket: Ticket,
+    pub(crate) io: Io,
+    /// What has not been written yet of the answer to the handshake.
+    pub(crate) answer: Bytes,
+    /// What the client sent right behind its request.
+    pub(crate) early: Bytes,
 }
 
 /// Why an engine could not start.
@@ -278,9 +292,9 @@ async fn serve_commands<A: Application>(
                 listener::take_over(worker, stream, address, context);
             }
             Command::Adopt(adoption) => {
-                let Adoption { ticket, io, early } = *adoption;
+                let Adoption { ticket, io, answer, early } = *adoption;
                 match io.attach() {
-                    Ok(io) => worker.adopt(ticket, io, early),
+                    Ok(io) => worker.adopt(ticket, io, answer, early),
                     Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
                 }
             }
@@ -309,10 +323,10 @@ async fn serve_commands<A: Application>(
 }
 
 async fn serve_forwarded<A: Application>(worker: Rc<Worker<A>>, forwarded: Forwarded) {
-    let Forwarded { request, peer, mut reply } = forwarded;
+    let Forwarded { head, body, peer, mut reply } = forwarded;
     tokio::select! {
-        response = worker.handle(request, peer) => {
-            let _ = reply.send(response);
+        answer = worker.handle(head, body, peer) => {
+            let _ = reply.send(answer);
         }
         // The client has gone; dropping the handler reports it.
         () = reply.closed() => {}
@@ -324,22 +338,25 @@ impl<A: Application> Worker<A> {
     pub(crate) async fn forward(
         &self,
         shard: usize,
-        request: Request<RequestBody>,
+        head: Head,
+        body: RequestBody,
         peer: Peer,
-    ) -> Response<ResponseBody> {
-        send_request(&self.shards[shard], request, peer).await
+    ) -> Answer {
+        send_request(&self.shards[shard], head, body, peer).await
     }
 
     /// Hands an upgraded connection to the shard that its ticket names.
-    pub(crate) fn settle(self: &Rc<Self>, ticket: Ticket, io: Io, early: bytes::Bytes) {
+    pub(crate) fn settle(self: &Rc<Self>, upgraded: Upgraded) {
+        let Upgraded { ticket, io, answer, early } = upgraded;
         if ticket.shard == self.shard.index() {
-            return self.adopt(ticket, io, early);
+            return self.adopt(ticket, io, answer, early);
         }
         let Ok(io) = io.detach() else { return };
         let sender = self.shards[ticket.shard].sender.clone();
         tasks::spawn_local(async move {
             // If the shard has ended, so has the session.
-            let _ = sender.send(Command::Adopt(Box::new(Adoption { ticket, io, early }))).await;
+            let adoption = Adoption { ticket, io, answer, early };
+            let _ = sender.send(Command::Adopt(Box::new(adoption))).await;
         });
     }
 
@@ -377,11 +394,12 @@ impl<A: Application> Worker<A> {
 /// Lets a shard answer a request.
 pub(crate) async fn send_request<A: Application>(
     shard: &ShardHandle<A>,
-    request: Request<RequestBody>,
+    head: Head,
+    body: RequestBody,
     peer: Peer,
-) -> Response<ResponseBody> {
+) -> Answer {
     let (reply, answer) = oneshot::channel();
-    let forwarded = Box::new(Forwarded { request, peer, reply });
+    let forwarded = Box::new(Forwarded { head, body, peer, reply });
     if shard.sender.send(Command::Request(forwarded)).await.is_err() {
         return crate::http::unavailable();
     }

@@ -56,6 +56,7 @@ mod io;
 pub mod limits;
 mod listener;
 mod metrics;
+mod native;
 mod outbox;
 mod random;
 mod shard;

@@ -25,11 +25,13 @@ use tokio::task::JoinHandle;
 use tower_service::Service;
 
 use crate::application::Application;
-use crate::engine::{Command, Worker};
+use crate::engine::{Command, Upgraded, Worker};
 use crate::http::body::{BoxError, RequestBody, ResponseBody};
+use crate::http::head::Head;
 use crate::http::upgrade::Ticket;
 use crate::http::{Peer, not_found};
 use crate::io::Io;
+use crate::native::{self, End};
 use crate::tasks;
 use crate::timed_io::TimedIo;
 use crate::tower::PeerAddr;
@@ -254,19 +256,41 @@ async fn serve_connection<A: Application>(
     peer: Peer,
     context: Arc<ListenerContext>,
 ) {
-    let ticket: RefCell<Option<Ticket>> = RefCell::new(None);
     let local = &worker.shard.0.config.local;
     let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
+    let upgraded = match native::serve(&worker, io, peer).await {
+        End::Gone => None,
+        End::Answered(io) => {
+            end(io).await;
+            None
+        }
+        // Boxed because it is large and most connections get on without.
+        End::Other(io) => Box::pin(serve_by_hyper(&worker, io, peer, context)).await,
+        End::Upgraded(upgraded) => Some(upgraded),
+    };
+    worker.shard.0.metrics.connections_http.sub(1);
+    if let Some(upgraded) = upgraded {
+        worker.settle(upgraded);
+    }
+}
+
+/// Serves the requests that [`native`] does not, and all that follow on the connection.
+async fn serve_by_hyper<A: Application>(
+    worker: &Rc<Worker<A>>,
+    io: TimedIo,
+    peer: Peer,
+    context: Arc<ListenerContext>,
+) -> Option<Upgraded> {
+    let ticket: RefCell<Option<Ticket>> = RefCell::new(None);
+    let local = &worker.shard.0.config.local;
     let activity = io.activity();
     let service = service_fn(|request: Request<Incoming>| {
-        let (worker, context, ticket) = (Rc::clone(&worker), Arc::clone(&context), &ticket);
+        let (worker, context, ticket) = (Rc::clone(worker), Arc::clone(&context), &ticket);
         let request_under_way = activity.begin();
         async move {
-            let mut response = serve_request(worker, request, peer, &context).await;
+            let (response, given) = serve_request(worker, request, peer, &context).await;
             drop(request_under_way);
-            if let Some(given) = response.extensions_mut().remove::<Ticket>() {
-                *ticket.borrow_mut() = Some(given);
-            }
+            ticket.replace(given);
             Ok::<_, Infallible>(response)
         }
     });
@@ -281,41 +305,41 @@ async fn serve_connection<A: Application>(
         builder.max_headers(local.headers_max);
     }
     let parts = builder.serve_connection(TokioIo::new(io), service).without_shutdown().await;
-    let ticket = ticket.take();
-    let upgraded = match (parts, ticket) {
-        (Ok(parts), Some(ticket)) => {
-            Some((ticket, parts.io.into_inner().into_inner(), parts.read_buf))
-        }
-        (Ok(parts), None) => {
-            // hyper leaves the end of the stream to us.
-            let _ = tokio::time::timeout(LINGER, end(parts.io.into_inner().into_inner())).await;
-            None
-        }
-        (Err(error), _) => {
+    match parts {
+        Err(error) => {
             tracing::debug!(%error, ?peer, "HTTP connection failed");
             None
         }
-    };
-    worker.shard.0.metrics.connections_http.sub(1);
-    if let Some((ticket, io, read_buf)) = upgraded {
-        worker.settle(ticket, io, read_buf);
+        Ok(parts) => {
+            let (io, early) = (parts.io.into_inner().into_inner(), parts.read_buf);
+            let Some(ticket) = ticket.take() else {
+                // hyper leaves the end of the stream to us.
+                end(io).await;
+                return None;
+            };
+            Some(Upgraded { ticket, io, answer: Bytes::new(), early })
+        }
     }
 }
 
 /// Ends a connection on which nothing more is answered. If a request was answered before all of it
 /// was read, the rest is still read and thrown away: closing at once would make the kernel send a
 /// reset, which can take the answer from the client.
-async fn end(mut io: Io) -> io::Result<()> {
-    io.shutdown().await?;
-    let mut buffer = vec![0; 8 * 1024];
-    let mut total = 0;
-    while total < LINGER_BYTES_MAX {
-        match io.read(&mut buffer).await? {
-            0 => break,
-            n => total += n,
+async fn end(mut io: Io) {
+    let to_its_end = async {
+        io.shutdown().await?;
+        let mut buffer = vec![0; 8 * 1024];
+        let mut total = 0;
+        while total < LINGER_BYTES_MAX {
+            match io.read(&mut buffer).await? {
+                0 => break,
+                n => total += n,
+            }
         }
-    }
-    Ok(())
+        io::Result::Ok(())
+    };
+    // Boxed because it is rare and every connection's task would have to hold it.
+    let _ = Box::pin(tokio::time::timeout(LINGER, to_its_end)).await;
 }
 
 async fn serve_request<A: Application>(
@@ -323,21 +347,22 @@ async fn serve_request<A: Application>(
     request: Request<Incoming>,
     peer: Peer,
     context: &ListenerContext,
-) -> Response<ResponseBody> {
+) -> (Response<ResponseBody>, Option<Ticket>) {
     let mut request = request.map(RequestBody::Incoming);
     if worker.shard.0.config.matches(request.uri().path()).is_some() {
-        return worker.handle(request, peer).await;
+        let (parts, body) = request.into_parts();
+        return worker.handle(Head::parsed(parts), body, peer).await.into_response();
     }
     let Some(fallback) = &context.options.fallback else {
         if request.headers().contains_key(http::header::UPGRADE) {
             Box::pin(unhandled_upgrade(&worker.shard.0.config.local)).await;
         }
-        return not_found();
+        return not_found().into_response();
     };
     if let Some(address) = peer.address {
         request.extensions_mut().insert(PeerAddr(address));
     }
-    fallback(request).await
+    (fallback(request).await, None)
 }
 
 /// Keeps an upgrade request for nobody waiting as the official server does: for a while, in which
