@@ -135,18 +135,27 @@ impl LocalShard {
         }
     }
 
-    /// A message has arrived. A custom parser is user code, so the decoder is taken out meanwhile.
+    /// A message has arrived.
     pub(super) fn message(self: &Rc<Self>, session: SessionKey, message: Message<'_>) {
-        let Some(mut decoder) = self.with_client(session, |c| std::mem::take(&mut c.decoder))
-        else {
-            return;
-        };
         let (parser, limits) = (&self.core.options.parser, &self.core.decode_limits);
-        let packet = match message {
+        let decode = |decoder: &mut Decoder| match message {
             Message::Text(text) => decoder.text(parser, text, limits),
             Message::Binary(data) => decoder.binary(parser, data, limits),
         };
-        self.with_client(session, |client| client.decoder = decoder);
+        let packet = if let Parser::Custom(_) = parser {
+            // It is user code, so the decoder is taken out meanwhile.
+            let taken = self.with_client(session, |client| std::mem::take(&mut client.decoder));
+            let Some(mut decoder) = taken else { return };
+            let packet = decode(&mut decoder);
+            self.with_client(session, |client| client.decoder = decoder);
+            packet
+        } else {
+            let Some(packet) = self.with_client(session, |client| decode(&mut client.decoder))
+            else {
+                return;
+            };
+            packet
+        };
         match packet {
             Ok(Some(packet)) => self.packet(session, &packet),
             Ok(None) => {}
