@@ -82,7 +82,7 @@ impl Handshake {
     }
 
     /// The peer's address, where the connection has one and it is known (behind a tower service it
-    /// comes from the request's [`PeerAddr`](crate::PeerAddr) extension or axum's `ConnectInfo`).
+    /// comes from the request's [`PeerAddr`](crate::PeerAddr) extension).
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
