@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::http::upgrade::Ticket;
 use crate::io::{Detached, Io};
 use crate::listener::{self, ListenOptions, ListenerContext, Listening};
 use crate::metrics::{Metrics, ShardMetrics};
+use crate::passing::Passed;
 use crate::shard::Shard;
 use crate::shard::driver::Driver;
 use crate::tasks;
@@ -38,6 +39,7 @@ struct EngineInner<A: Application> {
     config: Arc<Config>,
     codec: SidCodec,
     shards: Arc<[ShardHandle<A>]>,
+    refusing: Arc<AtomicBool>,
 }
 
 impl<A: Application> Clone for Engine<A> {
@@ -69,7 +71,7 @@ pub(crate) enum Command<A: Application> {
     /// A request for a session of this shard, or from the tower service.
     Request(Box<Forwarded>),
     /// A connection that was accepted elsewhere.
-    Accept(std::net::TcpStream, SocketAddr, Arc<ListenerContext>),
+    Accept(Box<Passed>, Arc<ListenerContext>),
     /// A connection whose WebSocket handshake was answered elsewhere.
     Adopt(Box<Adoption>),
     Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
@@ -125,6 +127,8 @@ pub(crate) struct Worker<A: Application> {
     pub(crate) shard: Shard,
     pub(crate) app: A,
     pub(crate) shards: Arc<[ShardHandle<A>]>,
+    /// No new sessions are taken; see [`Engine::refuse_sessions`].
+    pub(crate) refusing: Arc<AtomicBool>,
 }
 
 impl<A: Application> Engine<A> {
@@ -144,19 +148,23 @@ impl<A: Application> Engine<A> {
             })
             .collect();
         let make = Arc::new(make);
+        let refusing = Arc::new(AtomicBool::new(false));
         for (index, receiver) in receivers.into_iter().enumerate() {
             let (config, shards) = (Arc::clone(&config), Arc::clone(&shards));
-            let make = Arc::clone(&make);
+            let (make, refusing) = (Arc::clone(&make), Arc::clone(&refusing));
             let fail = |source| StartError::Shard { shard: index, source };
             let (started, wait) = std::sync::mpsc::sync_channel(1);
             thread::Builder::new()
                 .name(format!("sedge-shard-{index}"))
-                .spawn(move || run_shard(index, &config, shards, receiver, &*make, &started))
+                .spawn(move || {
+                    let shards = Shards { shards, refusing };
+                    run_shard(index, &config, shards, receiver, &*make, &started);
+                })
                 .map_err(fail)?;
             wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
         }
         let codec = config.sid_codec();
-        Ok(Engine { inner: Arc::new(EngineInner { config, codec, shards }) })
+        Ok(Engine { inner: Arc::new(EngineInner { config, codec, shards, refusing }) })
     }
 
     /// The configuration it was started with.
@@ -202,6 +210,12 @@ impl<A: Application> Engine<A> {
         answer.await.map_err(|_| ended())?
     }
 
+    /// Takes no new sessions from now on, or takes them again. Clients that ask for one get 503 with
+    /// `Retry-After`; sessions that are open go on.
+    pub fn refuse_sessions(&self, refuse: bool) {
+        self.inner.refusing.store(refuse, Ordering::Relaxed);
+    }
+
     /// Counters and gauges, one set per shard.
     pub fn metrics(&self) -> Vec<Metrics> {
         self.inner.shards.iter().map(|shard| shard.metrics.snapshot()).collect()
@@ -238,10 +252,16 @@ impl<A: Application> Engine<A> {
     }
 }
 
+/// What the shards of an engine share.
+struct Shards<A: Application> {
+    shards: Arc<[ShardHandle<A>]>,
+    refusing: Arc<AtomicBool>,
+}
+
 fn run_shard<A: Application>(
     index: usize,
     config: &Arc<Config>,
-    shards: Arc<[ShardHandle<A>]>,
+    engine: Shards<A>,
     commands: mpsc::Receiver<Command<A>>,
     make: &(impl Fn(Shard) -> A + ?Sized),
     started: &std::sync::mpsc::SyncSender<io::Result<()>>,
@@ -256,11 +276,12 @@ fn run_shard<A: Application>(
             return;
         }
     };
+    let Shards { shards, refusing } = engine;
     let metrics = Arc::clone(&shards[index].metrics);
     let done = runtime.block_on(async {
         let shard = Shard::new(index, Arc::clone(config), config.sid_codec(), metrics);
         let app = make(shard.clone());
-        let worker = Rc::new(Worker { shard, app, shards });
+        let worker = Rc::new(Worker { shard, app, shards, refusing });
         // The engine waits for this, so somebody is there to receive it.
         let _ = started.send(Ok(()));
         // One turn may write to every connection; tokio's budget of 128 operations per task would
@@ -287,9 +308,9 @@ async fn serve_commands<A: Application>(
             Command::Request(forwarded) => {
                 tasks::spawn_local(serve_forwarded(Rc::clone(worker), *forwarded));
             }
-            Command::Accept(stream, address, context) => {
+            Command::Accept(connection, context) => {
                 worker.shards[worker.shard.index()].in_transit.fetch_sub(1, Ordering::Relaxed);
-                listener::take_over(worker, stream, address, context);
+                listener::take_over(worker, *connection, context);
             }
             Command::Adopt(adoption) => {
                 let Adoption { ticket, io, answer, early } = *adoption;

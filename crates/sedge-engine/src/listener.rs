@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,13 +25,14 @@ use tokio::task::JoinHandle;
 use tower_service::Service;
 
 use crate::application::Application;
-use crate::engine::{Command, Upgraded, Worker};
+use crate::engine::{Upgraded, Worker};
 use crate::http::body::{BoxError, RequestBody, ResponseBody};
 use crate::http::head::Head;
 use crate::http::upgrade::Ticket;
 use crate::http::{Peer, not_found};
 use crate::io::Io;
 use crate::native::{self, End};
+use crate::passing::{Passed, PassedStream};
 use crate::tasks;
 use crate::timed_io::TimedIo;
 use crate::tower::PeerAddr;
@@ -99,6 +100,12 @@ pub(crate) struct ListenerContext {
     options: ListenOptions,
 }
 
+impl ListenerContext {
+    pub(crate) fn new(options: ListenOptions) -> ListenerContext {
+        ListenerContext { options }
+    }
+}
+
 /// A listener that is open. Dropping this value does not close it.
 #[derive(Clone, Debug)]
 pub struct Listening {
@@ -135,7 +142,7 @@ pub(crate) fn start<A: Application>(
     let listener = socket.listen(BACKLOG)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
-    let context = Arc::new(ListenerContext { options });
+    let context = Arc::new(ListenerContext::new(options));
     let task = tasks::spawn_local(accept_all(Rc::clone(worker), listener, stopped, context));
     Ok((Listening { address, stop }, task))
 }
@@ -190,29 +197,28 @@ fn assign<A: Application>(
         tracing::warn!("connection refused: all shards have as many as allowed");
         return;
     }
+    let peer = Peer { address: Some(address), secure: false };
     if shard == own {
-        spawn_connection(worker, Io::Tcp(stream), address, Arc::clone(context));
+        spawn_connection(worker, Io::Tcp(stream), peer, Bytes::new(), Arc::clone(context));
         return;
     }
-    let Ok(stream) = stream.into_std() else { return };
-    let handle = &worker.shards[shard];
-    handle.in_transit.fetch_add(1, Ordering::Relaxed);
-    let command = Command::Accept(stream, address, Arc::clone(context));
-    if handle.sender.try_send(command).is_err() {
-        handle.in_transit.fetch_sub(1, Ordering::Relaxed);
+    let Ok(stream) = stream.into_std().map(PassedStream::Tcp) else { return };
+    let connection = Passed { stream, peer: Some(address), secure: false, read: Bytes::new() };
+    if worker.shards[shard].accept(connection, context).is_err() {
         tracing::warn!(shard, "connection refused: the shard's queue is full");
     }
 }
 
-/// Takes a connection from the shard that accepted it.
+/// Takes a connection that was accepted by another shard or process.
 pub(crate) fn take_over<A: Application>(
     worker: &Rc<Worker<A>>,
-    stream: std::net::TcpStream,
-    address: SocketAddr,
+    connection: Passed,
     context: Arc<ListenerContext>,
 ) {
-    match TcpStream::from_std(stream) {
-        Ok(stream) => spawn_connection(worker, Io::Tcp(stream), address, context),
+    let Passed { stream, peer, secure, read } = connection;
+    let peer = Peer { address: peer, secure };
+    match stream.attach() {
+        Ok(io) => spawn_connection(worker, io, peer, read, context),
         Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
     }
 }
@@ -220,33 +226,33 @@ pub(crate) fn take_over<A: Application>(
 fn spawn_connection<A: Application>(
     worker: &Rc<Worker<A>>,
     io: Io,
-    address: SocketAddr,
+    peer: Peer,
+    read: Bytes,
     context: Arc<ListenerContext>,
 ) {
     let worker = Rc::clone(worker);
     worker.shard.0.metrics.connections_http.add(1);
     #[cfg(feature = "tls")]
-    if let Some(tls) = context.options.tls.clone() {
+    if let Some(tls) = context.options.tls.clone().filter(|_| !peer.secure) {
         tasks::spawn_local(async move {
             let deadline = worker.shard.0.config.local.head_timeout;
             let accept = tokio_rustls::TlsAcceptor::from(tls).accept(io);
             match tokio::time::timeout(deadline, accept).await {
                 Ok(Ok(stream)) => {
-                    let peer = Peer { address: Some(address), secure: true };
-                    serve_connection(worker, Io::Other(Box::new(stream)), peer, context).await;
+                    let (io, peer) = (Io::Other(Box::new(stream)), Peer { secure: true, ..peer });
+                    serve_connection(worker, io, peer, read, context).await;
                 }
                 failed => {
                     worker.shard.0.metrics.connections_http.sub(1);
                     if let Ok(Err(error)) = failed {
-                        tracing::debug!(%error, %address, "TLS handshake failed");
+                        tracing::debug!(%error, ?peer, "TLS handshake failed");
                     }
                 }
             }
         });
         return;
     }
-    let peer = Peer { address: Some(address), secure: false };
-    tasks::spawn_local(serve_connection(worker, io, peer, context));
+    tasks::spawn_local(serve_connection(worker, io, peer, read, context));
 }
 
 /// Serves the requests of one connection until it ends or becomes a WebSocket.
@@ -254,11 +260,12 @@ async fn serve_connection<A: Application>(
     worker: Rc<Worker<A>>,
     io: Io,
     peer: Peer,
+    read: Bytes,
     context: Arc<ListenerContext>,
 ) {
     let local = &worker.shard.0.config.local;
     let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
-    let upgraded = match native::serve(&worker, io, peer).await {
+    let upgraded = match native::serve(&worker, io, peer, read).await {
         End::Gone => None,
         End::Answered(io) => {
             end(io).await;
@@ -267,6 +274,17 @@ async fn serve_connection<A: Application>(
         // Boxed because it is large and most connections get on without.
         End::Other(io) => Box::pin(serve_by_hyper(&worker, io, peer, context)).await,
         End::Upgraded(upgraded) => Some(upgraded),
+        End::Foreign { owner, io, read } => {
+            match Box::pin(worker.pass(owner, io.into_inner(), peer, read)).await {
+                Ok(()) | Err(None) => None,
+                // The client is told why: hyper's way tries once more and answers.
+                Err(Some((io, read))) => {
+                    let mut io = TimedIo::new(io, local.head_timeout, local.body_timeout);
+                    io.put_back(read);
+                    Box::pin(serve_by_hyper(&worker, io, peer, context)).await
+                }
+            }
+        }
     };
     worker.shard.0.metrics.connections_http.sub(1);
     if let Some(upgraded) = upgraded {

@@ -44,6 +44,8 @@ pub(crate) enum End {
     Other(TimedIo),
     /// The connection is a WebSocket.
     Upgraded(Upgraded),
+    /// The next request is for a session of another worker of this host; `read` begins with it.
+    Foreign { owner: u8, io: TimedIo, read: Bytes },
 }
 
 /// What the bytes that were read begin with.
@@ -53,6 +55,8 @@ enum Next {
     Partial,
     /// Not for this module.
     Other,
+    /// For a session of this sibling.
+    Foreign(u8),
     /// Two lengths of one body: whoever stood in front may have believed the other one.
     Contradiction,
 }
@@ -62,15 +66,16 @@ pub(crate) async fn serve<A: Application>(
     worker: &Rc<Worker<A>>,
     mut io: TimedIo,
     peer: Peer,
+    read: Bytes,
 ) -> End {
     let shard = &worker.shard;
     let activity = io.activity();
     // What was read and is not part of a request yet. An idle connection holds no buffer.
-    let mut unread = Vec::new();
+    let mut unread = Vec::from(read);
     loop {
-        let mut next = take_next(&shard.0.config, &mut unread);
+        let mut next = take_next(worker, &mut unread);
         while let Next::Partial = next {
-            match poll_fn(|cx| poll_next(shard, &mut io, &mut unread, cx)).await {
+            match poll_fn(|cx| poll_next(worker, &mut io, &mut unread, cx)).await {
                 Ok(read) => next = read,
                 Err(_) => return End::Gone,
             }
@@ -78,6 +83,7 @@ pub(crate) async fn serve<A: Application>(
         let request = match next {
             Next::Request(head, body) => Some((head, body)),
             Next::Contradiction => None,
+            Next::Foreign(owner) => return End::Foreign { owner, io, read: unread.into() },
             Next::Other | Next::Partial => {
                 io.put_back(unread.into());
                 return End::Other(io);
@@ -108,11 +114,12 @@ pub(crate) async fn serve<A: Application>(
 }
 
 /// Takes the next request out of what was read before.
-fn take_next(config: &Config, unread: &mut Vec<u8>) -> Next {
+fn take_next<A: Application>(worker: &Worker<A>, unread: &mut Vec<u8>) -> Next {
     if unread.is_empty() {
         return Next::Partial;
     }
-    let (next, taken) = parse(config, unread);
+    let sibling_for = |query: &str| worker.sibling_for(query);
+    let (next, taken) = parse(&worker.shard.0.config, sibling_for, unread);
     if taken == unread.len() {
         *unread = Vec::new();
     } else {
@@ -121,8 +128,13 @@ fn take_next(config: &Config, unread: &mut Vec<u8>) -> Next {
     next
 }
 
-/// Looks what the bytes begin with, and how many of them are taken with that.
-fn parse(config: &Config, bytes: &[u8]) -> (Next, usize) {
+/// Looks what the bytes begin with, and how many of them are taken with that. `sibling_for` knows whether
+/// a query is for a sibling's session.
+fn parse(
+    config: &Config,
+    sibling_for: impl FnOnce(&str) -> Option<u8>,
+    bytes: &[u8],
+) -> (Next, usize) {
     let local = &config.local;
     let layout = match Layout::scan(bytes) {
         Scan::Head(layout) if layout.len <= local.head_bytes_max => layout,
@@ -130,9 +142,13 @@ fn parse(config: &Config, bytes: &[u8]) -> (Next, usize) {
         Scan::Head(_) | Scan::Partial | Scan::Other => return (Next::Other, 0),
     };
     let target = layout.target(bytes);
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if config.matches(path).is_none() || layout.lines(bytes).count() > local.headers_max {
         return (Next::Other, 0);
+    }
+    // Whatever the request is like, it is its owner's.
+    if let Some(owner) = sibling_for(query) {
+        return (Next::Foreign(owner), 0);
     }
     let length = match body_length(&layout, bytes) {
         BodyLength::Known(length) => length,
@@ -195,19 +211,20 @@ fn decimal(value: &[u8]) -> Option<usize> {
 }
 
 /// Reads what there is, once, and takes the next request out of it.
-fn poll_next(
-    shard: &Shard,
+fn poll_next<A: Application>(
+    worker: &Worker<A>,
     io: &mut TimedIo,
     unread: &mut Vec<u8>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Next>> {
-    poll_read(shard, io, cx, |read| {
+    poll_read(&worker.shard, io, cx, |read| {
         if !unread.is_empty() {
             unread.extend_from_slice(read);
-            return take_next(&shard.0.config, unread);
+            return take_next(worker, unread);
         }
         // The usual case: the request is taken right out of the shard's buffer.
-        let (next, taken) = parse(&shard.0.config, read);
+        let sibling_for = |query: &str| worker.sibling_for(query);
+        let (next, taken) = parse(&worker.shard.0.config, sibling_for, read);
         unread.extend_from_slice(&read[taken..]);
         next
     })
@@ -320,9 +337,9 @@ mod tests {
 
     fn read(text: &str) -> (Next, String) {
         let config = Config::builder().build().unwrap();
-        let mut unread = Vec::from(text);
-        let next = take_next(&config, &mut unread);
-        (next, String::from_utf8_lossy(&unread).into_owned())
+        let sibling_for = |query: &str| query.contains("sibling").then_some(7);
+        let (next, taken) = parse(&config, sibling_for, text.as_bytes());
+        (next, text[taken..].to_owned())
     }
 
     fn head(lines: &str) -> String {

@@ -17,10 +17,12 @@ pub(crate) mod upgrade;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, SET_COOKIE, USER_AGENT, X_XSS_PROTECTION,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER, SET_COOKIE,
+    USER_AGENT, X_XSS_PROTECTION,
 };
 use http::{HeaderValue, Method, StatusCode};
 use sedge_protocol::engine::Version;
@@ -63,6 +65,8 @@ enum Target {
     Existing(SessionKey),
     /// On another shard of this process.
     Elsewhere(usize),
+    /// On another worker of this host.
+    Sibling(u8),
 }
 
 impl<A: Application> Worker<A> {
@@ -89,6 +93,9 @@ impl<A: Application> Worker<A> {
         // What is rare is boxed: this future is moved for every request, so its size counts.
         if let Target::Elsewhere(shard) = target {
             return Box::pin(self.forward(shard, head, body, peer)).await;
+        }
+        if let Target::Sibling(worker) = target {
+            return Box::pin(self.ask_sibling(worker, head, body, peer, upgrade)).await;
         }
         let exchange = Exchange { head, now, peer, upgrade, version, base64, jsonp };
         match (target, transport) {
@@ -178,6 +185,9 @@ impl<A: Application> Worker<A> {
         let id = SessionId::parse(sid.as_bytes()).ok_or_else(unknown)?;
         let owner = inner.codec.decode(&id).ok_or_else(unknown)?;
         let local = &inner.config.local;
+        if let Some(sibling) = self.sibling_of(owner) {
+            return Ok(Target::Sibling(sibling));
+        }
         if owner.node != local.node || owner.worker != local.worker {
             return Err(unknown());
         }
@@ -235,13 +245,20 @@ impl<A: Application> Worker<A> {
     fn is_full(&self) -> bool {
         self.shard.session_count() >= self.shard.0.config.local.sessions_max
             || self.shard.0.closing.get()
+            || self.refusing.load(Ordering::Relaxed)
     }
 
     fn refuse_exchange(&self, exchange: &Exchange, context: ErrorContext) -> Answer {
         self.refuse(&exchange.head, exchange.peer, exchange.upgrade, context)
     }
 
-    fn refuse(&self, head: &Head, peer: Peer, upgrade: bool, context: ErrorContext) -> Answer {
+    pub(crate) fn refuse(
+        &self,
+        head: &Head,
+        peer: Peer,
+        upgrade: bool,
+        context: ErrorContext,
+    ) -> Answer {
         let config = &self.shard.0.config;
         let code = context.code();
         self.shard.0.metrics.refused[code as usize].add(1);
@@ -347,8 +364,10 @@ pub(crate) fn unavailable() -> Answer {
     let body = Bytes::from_static(b"the server takes no new sessions");
     let mut response = Answer::new(StatusCode::SERVICE_UNAVAILABLE, body);
     let headers = &mut response.headers;
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.append(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.append(RETRY_AFTER, HeaderValue::from_static("1"));
+    // The next try may find another server.
+    headers.append(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

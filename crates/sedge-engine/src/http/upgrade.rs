@@ -35,13 +35,11 @@ use crate::shard::websocket::WebSocketTask;
 use crate::tasks;
 
 /// What becomes of a connection after the 101 response.
-#[derive(Clone)]
 pub(crate) struct Ticket {
     pub(crate) shard: usize,
     purpose: Purpose,
 }
 
-#[derive(Clone)]
 enum Purpose {
     /// A new session.
     Open { version: Version, base64: bool, deflate: bool, handshake: Arc<Handshake> },
@@ -50,6 +48,14 @@ enum Purpose {
     /// Nothing: the session is upgrading or upgraded already. The official server accepts the
     /// handshake and closes the WebSocket, and clients rely on that.
     Refuse,
+    /// A WebSocket of a sibling, which has answered the handshake.
+    Tunnel(hyper::upgrade::Upgraded),
+}
+
+impl Ticket {
+    pub(crate) fn tunnel(shard: usize, to: hyper::upgrade::Upgraded) -> Ticket {
+        Ticket { shard, purpose: Purpose::Tunnel(to) }
+    }
 }
 
 /// Whether the head asks for a switch to WebSocket. What is wrong with it is found out later.
@@ -140,6 +146,10 @@ impl<A: Application> Worker<A> {
                 let mut outbox = Outbox::beginning_with(answer);
                 outbox.push(sedge_protocol::ws::close_frame(None, ""));
                 tasks::linger(io, outbox, Some(sedge_protocol::ws::MessageReader::new(false)));
+                return;
+            }
+            Purpose::Tunnel(there) => {
+                tasks::tunnel(io, answer, hyper_util::rt::TokioIo::new(there), early);
                 return;
             }
             Purpose::Open { version, base64, deflate, handshake } => {

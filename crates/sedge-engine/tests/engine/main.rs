@@ -16,3 +16,4 @@ mod shards;
 mod timeouts;
 mod transports;
 mod upgrades;
+mod workers;
