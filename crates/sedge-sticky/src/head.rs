@@ -10,6 +10,7 @@
 
 use std::mem::MaybeUninit;
 
+use memchr::memchr;
 use thiserror::Error;
 
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
@@ -105,9 +106,11 @@ pub fn parse_within(bytes: &[u8], bytes_max: usize) -> State<'_> {
     match request.parse_with_uninit_headers(window, &mut headers) {
         Ok(httparse::Status::Complete(len)) => match (request.method, request.path) {
             (Some(method), Some(target)) => {
-                let head =
-                    Head { method, target, parameters: read(target), lines: lines(&window[..len]) };
-                State::Complete { head, len }
+                let lines = lines(window.get(..len).unwrap_or(window), method, target);
+                State::Complete {
+                    head: Head { method, target, parameters: read(target), lines },
+                    len,
+                }
             }
             _ => State::Invalid(Invalid::RequestLine),
         },
@@ -130,35 +133,54 @@ impl From<httparse::Error> for Invalid {
     }
 }
 
-/// The part of a valid head behind the request line.
-fn lines(head: &[u8]) -> &[u8] {
+/// The part of a valid head behind the request line, which is `METHOD TARGET HTTP/1.x`.
+fn lines<'a>(head: &'a [u8], method: &str, target: &str) -> &'a [u8] {
     // Empty lines before the request line are allowed.
-    let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(head.len());
-    let rest = &head[begin..];
-    let end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
-    &rest[end..]
+    let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or_default();
+    let line = begin + method.len() + target.len() + " ".len() + " HTTP/1.1".len();
+    match head.get(line..).unwrap_or_default() {
+        [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
+        _ => &[],
+    }
 }
 
 /// Reads the parameters of the target in one pass, as the server does: it splits at `&` and at the
 /// first `=`, and decodes nothing.
 fn read(target: &str) -> Parameters<'_> {
     let mut parameters = Parameters::default();
-    for piece in query(target).split('&') {
-        let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
-        match name {
-            "sid" => parameters.sid.meet(value),
-            "EIO" => parameters.eio.meet(value),
-            "transport" => parameters.transport.meet(value),
-            _ => {}
+    let mut rest = Some(query(target));
+    while let Some(text) = rest {
+        let (piece, behind) = cut(text, b'&');
+        rest = behind;
+        if let Some(value) = value_of(piece, "sid") {
+            parameters.sid.meet(value);
+        } else if let Some(value) = value_of(piece, "EIO") {
+            parameters.eio.meet(value);
+        } else if let Some(value) = value_of(piece, "transport") {
+            parameters.transport.meet(value);
         }
     }
     parameters
 }
 
+/// The value if the parameter has this name. Without `=` it is empty.
+fn value_of<'a>(piece: &'a str, name: &str) -> Option<&'a str> {
+    let rest = piece.strip_prefix(name)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('=') }
+}
+
 /// The query without the `?`, and without a fragment, which a target should not have.
 fn query(target: &str) -> &str {
-    let target = target.split_once('#').map_or(target, |(before, _)| before);
-    target.split_once('?').map_or("", |(_, query)| query)
+    let (target, _) = cut(target, b'#');
+    cut(target, b'?').1.unwrap_or_default()
+}
+
+/// What stands before an ASCII character, and behind it if it is there.
+fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    match memchr(at, text.as_bytes()) {
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
+        None => (text, None),
+    }
 }
 
 impl<'a> Parameter<'a> {
@@ -191,7 +213,7 @@ impl<'a> Head<'a> {
 
     /// The target up to the query.
     pub fn path(&self) -> &'a str {
-        self.target.split(['?', '#']).next().unwrap_or_default()
+        cut(cut(self.target, b'#').0, b'?').0
     }
 
     /// The target behind the first `?`, which is left out.
@@ -236,7 +258,14 @@ impl<'a> Head<'a> {
     /// them. Upper and lower case are the same.
     pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let name = name.as_bytes();
-        self.lines.split(|&byte| byte == b'\n').filter_map(move |line| {
+        let mut rest = self.lines;
+        let lines = std::iter::from_fn(move || {
+            let end = memchr(b'\n', rest)?;
+            let (line, behind) = rest.split_at_checked(end + 1)?;
+            rest = behind;
+            Some(line)
+        });
+        lines.filter_map(move |line| {
             let (head, value) = line.split_at_checked(name.len())?;
             let value = value.strip_prefix(b":")?;
             head.eq_ignore_ascii_case(name).then(|| trim(value))

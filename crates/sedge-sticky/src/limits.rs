@@ -44,8 +44,8 @@ pub const NETWORKS_MAX: usize = 256;
 /// or two, and clients that come back earlier than that only cost connections.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// How often nginx's `ip_hash` looks for another server before it gives up.
-pub(crate) const IP_HASH_TRIES: u32 = 20;
+/// How many places nginx's `ip_hash` looks at before it gives up.
+pub(crate) const IP_HASH_TRIES: u32 = 21;
 
 // The longest head must have room for a session id and everything else.
 const _: () = assert!(HEAD_BYTES_MAX > PROXY_V2_BYTES_MAX);
