@@ -9,7 +9,7 @@ use crate::process;
 use crate::test::Outcome;
 
 /// The crates that only compute and must build where there is no operating system.
-const PURE_CRATES: [&str; 2] = ["sedge-protocol", "sedge-adapter"];
+const PURE_CRATES: [&str; 3] = ["sedge-protocol", "sedge-adapter", "sedge-sticky"];
 const WASM: &str = "wasm32-unknown-unknown";
 /// How long each fuzz target runs: enough to notice a target that is broken or falls at once.
 const FUZZ_SECONDS: u32 = 10;
