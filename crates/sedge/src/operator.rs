@@ -239,19 +239,19 @@ impl BroadcastOperator {
     /// A socket at the limit of its rooms does not join, which is logged.
     pub fn sockets_join(self, rooms: impl IntoRooms) -> Applied {
         let rooms = rooms.into_rooms();
-        self.apply(|target| Operation::Join { target, rooms })
+        self.apply(|target| Operation::Join { target, rooms, request: None })
     }
 
     /// Makes the sockets leave rooms. The call itself sets it going; awaiting it tells when it is done.
     pub fn sockets_leave(self, rooms: impl IntoRooms) -> Applied {
         let rooms = rooms.into_rooms();
-        self.apply(|target| Operation::Leave { target, rooms })
+        self.apply(|target| Operation::Leave { target, rooms, request: None })
     }
 
     /// Disconnects the sockets from the namespace; with `close` their connections end too. The call
     /// itself sets it going; awaiting it tells when it is done.
     pub fn disconnect_sockets(self, close: bool) -> Applied {
-        self.apply(|target| Operation::Disconnect { target, close })
+        self.apply(|target| Operation::Disconnect { target, close, request: None })
     }
 
     fn apply(

@@ -89,9 +89,9 @@ impl LocalShard {
                 }
                 _ => self.broadcast(namespace, target, packet),
             },
-            Operation::Join { target, rooms } => self.sockets_join(namespace, target, rooms),
-            Operation::Leave { target, rooms } => self.sockets_leave(namespace, target, rooms),
-            Operation::Disconnect { target, close } => {
+            Operation::Join { target, rooms, .. } => self.sockets_join(namespace, target, rooms),
+            Operation::Leave { target, rooms, .. } => self.sockets_leave(namespace, target, rooms),
+            Operation::Disconnect { target, close, .. } => {
                 for socket in self.sockets(namespace, target) {
                     self.disconnect(&socket, *close);
                 }
