@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use sedge_adapter::Bus;
 use sedge_engine::config::{HttpCompression, PerMessageDeflate};
 use sedge_engine::hooks::{ConnectionError, RequestInfo};
 use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Transport};
@@ -245,6 +246,34 @@ impl ServerBuilder {
         self
     }
 
+    /// Joins other processes that share a bus: broadcasts and all other operations on many sockets reach
+    /// the sockets of all of them, unless they are [`local`](crate::BroadcastOperator::local). Default
+    /// none.
+    ///
+    /// The bus may not have been started; [`Server::close`] closes it. The same events have to be known
+    /// to all processes, and the same [parser](Self::parser).
+    pub fn bus(mut self, bus: Arc<dyn Bus>) -> Self {
+        self.options.bus = Some(bus);
+        self
+    }
+
+    /// Requests to other processes whose answers may be awaited at a time; default
+    /// [`BUS_REQUESTS_MAX`](crate::limits::BUS_REQUESTS_MAX). Beyond it other processes are not
+    /// asked, and are missing in the answers.
+    pub fn bus_requests_max(mut self, requests: usize) -> Self {
+        self.options.limits.bus_requests = requests;
+        self
+    }
+
+    /// Handlers of [server-side events](crate::Namespace::on_server_side) that may be waiting at an
+    /// `.await` on one shard at a time; default
+    /// [`SERVER_SIDE_IN_FLIGHT_MAX`](crate::limits::SERVER_SIDE_IN_FLIGHT_MAX). Beyond it such events
+    /// are not handled.
+    pub fn server_side_in_flight_max(mut self, handlers: usize) -> Self {
+        self.options.limits.server_side_in_flight = handlers;
+        self
+    }
+
     /// Validates the options as [`build`](Self::build) does, without starting anything.
     pub fn check(&self) -> Result<(), sedge_engine::ConfigError> {
         self.engine.clone().build().map(drop)
@@ -259,7 +288,11 @@ impl ServerBuilder {
         let engine =
             Engine::start(config, move |shard| ShardApp::new(Arc::clone(&for_shards), shard))?;
         core.set_engine(engine);
-        Ok(Server::new_at(core.root()))
+        let root = core.root();
+        if let Some(hub) = &core.hub {
+            hub.start(&core);
+        }
+        Ok(Server::new_at(root))
     }
 }
 
