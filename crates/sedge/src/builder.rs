@@ -9,7 +9,7 @@ use http::HeaderMap;
 use sedge_adapter::Bus;
 use sedge_engine::config::{HttpCompression, PerMessageDeflate};
 use sedge_engine::hooks::{ConnectionError, RequestInfo};
-use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Transport};
+use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Siblings, Transport};
 use sedge_protocol::socketio::Parser;
 
 use crate::core::{Core, Options};
@@ -105,6 +105,8 @@ engine_options! {
     node(node: u16);
     /// This worker process's tag in session ids, default 0.
     worker(worker: u8);
+    /// The way to the other workers of this node; see [`Siblings`].
+    siblings(siblings: Arc<dyn Siblings>);
     /// Whether the headers of the handshake are kept for the life of the connection, default true.
     /// Without them an idle connection costs some hundred bytes less.
     keep_handshake_headers(keep: bool);

@@ -81,6 +81,7 @@ mod server_side;
 mod shard;
 mod socket;
 mod type_map;
+mod worker;
 
 pub use builder::ServerBuilder;
 pub use error::{
@@ -100,6 +101,7 @@ pub use server_side::ServerSideAck;
 pub use socket::{
     AckFuture, Extensions, FromAck, JoinRoomError, ProtocolVersion, Socket, SocketEmitter,
 };
+pub use worker::ServerInlet;
 
 pub use sedge_adapter::memory;
 pub use sedge_adapter::{Bus, IntoRooms, JoinError, MissingReason, Room};
@@ -107,7 +109,8 @@ pub use sedge_engine::config::{HttpCompression, PerMessageDeflate};
 pub use sedge_engine::hooks::{ConnectionError, ErrorCode, RequestInfo};
 pub use sedge_engine::{
     CloseReason, ConfigError, Cookie, Cors, CorsOrigin, Handshake, ListenOptions, Listening,
-    Metrics as EngineMetrics, NotFound, PeerAddr, ResponseBody, SameSite, StartError, Transport,
+    Metrics as EngineMetrics, NotFound, NotPassed, Passed, PassedStream, Passing, PeerAddr,
+    ResponseBody, SameSite, Siblings, StartError, Transport,
 };
 pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{

@@ -58,11 +58,11 @@ impl Server {
         Server { root }
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         self.root.core()
     }
 
-    fn engine(&self) -> &Engine<ShardApp> {
+    pub(crate) fn engine(&self) -> &Engine<ShardApp> {
         self.core().engine()
     }
 

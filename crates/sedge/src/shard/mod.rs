@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Operate(Arc<Dispatch>),
     /// Call the listeners of an event that another process has sent.
     ServerSide(Box<ServerSideCall>),
+    /// Close as many clients, and tell how many there were.
+    CloseSome { count: usize, reply: oneshot::Sender<usize> },
     /// Disconnect everybody, and say when their handlers have ended.
     Close { done: oneshot::Sender<()> },
 }
@@ -311,6 +313,9 @@ impl LocalShard {
             Command::Disconnect { socket, close } => self.disconnect(&socket, close),
             Command::Operate(dispatch) => self.apply(&dispatch),
             Command::ServerSide(call) => self.server_side(&call),
+            Command::CloseSome { count, reply } => {
+                let _ = reply.send(self.close_some(count));
+            }
             Command::Close { done } => self.close_and_drain(done),
         }
     }
@@ -346,13 +351,24 @@ impl LocalShard {
     }
 
     fn close_all(self: &Rc<Self>) {
-        let sessions: Vec<_> = {
-            let state = self.state.borrow();
-            state.clients.iter().chain(&state.ending).map(Client::session).collect()
-        };
-        for session in sessions {
+        for session in self.sessions(usize::MAX) {
             self.close_client(session, DisconnectReason::ServerShuttingDown);
         }
+    }
+
+    /// Closes this many clients and their connections, or all if there are fewer. Returns how many.
+    fn close_some(self: &Rc<Self>, count: usize) -> usize {
+        let sessions = self.sessions(count);
+        for session in &sessions {
+            self.break_off(*session, DisconnectReason::ServerShuttingDown);
+        }
+        sessions.len()
+    }
+
+    fn sessions(&self, count: usize) -> Vec<SessionKey> {
+        let state = self.state.borrow();
+        let clients = state.clients.iter().chain(&state.ending);
+        clients.take(count).map(Client::session).collect()
     }
 }
 
