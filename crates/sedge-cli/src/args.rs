@@ -6,12 +6,15 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::{CONFIG, Form, OPTIONS, Spec, find};
 use crate::config::{Given, Layer, Source, split};
+use crate::hash_bench::{self, HashBench};
 
 /// What the command is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     Serve,
     CheckConfig,
+    /// Needs no configuration.
+    HashBench(HashBench),
 }
 
 const ABOUT: &str = "\
@@ -74,6 +77,7 @@ pub(crate) fn command() -> Command {
             Command::new("check-config")
                 .about("Shows the configuration in effect, or what is wrong with it"),
         )
+        .subcommand(hash_bench::command())
         .arg(config)
         .args(OPTIONS.iter().flat_map(flags))
 }
@@ -121,6 +125,9 @@ fn no(spec: &Spec) -> String {
 pub(crate) fn read(matches: &ArgMatches) -> (Task, Layer) {
     let (task, matches) = match matches.subcommand() {
         Some(("check-config", matches)) => (Task::CheckConfig, matches),
+        Some((hash_bench::NAME, matches)) => {
+            return (Task::HashBench(hash_bench::read(matches)), Layer::new());
+        }
         Some((_, matches)) => (Task::Serve, matches),
         None => (Task::Serve, matches),
     };

@@ -9,6 +9,7 @@ mod client_files;
 mod config;
 mod demo;
 mod failure;
+mod hash_bench;
 mod http;
 mod logging;
 mod metrics;
@@ -34,10 +35,11 @@ fn main() -> ExitCode {
 }
 
 fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
-    let settings = Settings::read(Typed::gather(flags, std::env::vars_os())?)?;
+    let settings = || Ok::<_, Failure>(Settings::read(Typed::gather(flags, std::env::vars_os())?)?);
     match task {
-        Task::Serve => serve::run(&settings),
+        Task::Serve => serve::run(&settings()?),
         Task::CheckConfig => {
+            let settings = settings()?;
             check(&settings)?;
             for remark in &settings.remarks {
                 eprintln!("sedge: {remark}");
@@ -46,6 +48,7 @@ fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
             let _ = std::io::stdout().write_all(settings.show().as_bytes());
             Ok(ExitCode::SUCCESS)
         }
+        Task::HashBench(bench) => Ok(hash_bench::run(bench)),
     }
 }
 

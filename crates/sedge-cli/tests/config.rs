@@ -26,6 +26,12 @@ fn help_and_version_succeed() {
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(text(&output.stdout).contains("--ping-interval"), "{args:?}");
     }
+    for args in [["hash-bench", "--help"], ["help", "hash-bench"]] {
+        let output = output(&args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(text(&output.stdout).contains("node-cluster-socket.io"), "{args:?}");
+        assert!(!text(&output.stdout).contains("--ping-interval"), "not of this command");
+    }
     let version = output(&["--version"]);
     assert_eq!(text(&version.stdout), format!("sedge {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -35,6 +41,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
     for (args, words) in [
         (&["--ping-intervall", "1s"][..], "--ping-interval"),
         (&["dance"], "dance"),
+        (&["hash-bench", "1"], "2..=1023"),
         (&["--ping-interval", "soon"], "--ping-interval: \"soon\" is not a duration"),
         (&["--listen", "everywhere"], "--listen: \"everywhere\" is not an address"),
         (&["--ping-timeout", "0s"], "given by --ping-timeout"),
@@ -49,6 +56,16 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         assert!(stderr.contains(words), "{args:?}: {stderr}");
         assert_eq!(text(&output.stdout), "", "{args:?}");
     }
+}
+
+#[test]
+fn hash_bench_needs_no_configuration() {
+    let folder = Folder::new();
+    let mut command = sedge(&folder);
+    command.args(["hash-bench", "4", "--addresses", "1000"]).env("SEDGE_PING_TIMEOUT", "soon");
+    let output = command.output().expect("the program starts");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert!(text(&output.stdout).starts_with("1,000 random IPv4 addresses over 4 slots"));
 }
 
 #[test]
