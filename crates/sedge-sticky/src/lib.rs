@@ -51,4 +51,5 @@ pub use router::{
     Config, ConfigError, Counters, Decision, NoHead, Opening, Reason, Request, Route, Router,
     SidFinding, TargetStatus,
 };
+pub use sedge_protocol::sid::SidCodec;
 pub use target::{Availability, Home, Load, Report, Target, TargetError, TargetId};

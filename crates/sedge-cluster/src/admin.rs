@@ -1,0 +1,91 @@
+//! The admin address: health and metrics of the whole host, over HTTP.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_TIMEOUT};
+use crate::listen::open_tcp;
+use crate::{ClusterError, metrics, tasks};
+
+/// What the admin address tells.
+pub(crate) trait Told {
+    /// Whether connections should be sent here, and a text of JSON that says more.
+    fn health(&self) -> (bool, String);
+
+    /// The metrics of the host.
+    async fn metrics(&self) -> String;
+}
+
+/// Opens the address.
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ClusterError> {
+    let open =
+        || -> io::Result<TcpListener> { TcpListener::from_std(open_tcp(address, false)?.into()) };
+    open().map_err(|source| ClusterError::Listen { address: address.to_string(), source })
+}
+
+/// Answers until the cluster ends.
+pub(crate) async fn serve(told: Rc<impl Told + 'static>, listener: TcpListener) {
+    let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let told = Rc::clone(&told);
+        tasks::spawn_local(async move {
+            let _permit = permit;
+            let service = service_fn(|request| answer(&*told, request));
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(ADMIN_HEAD_TIMEOUT);
+            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "a connection to the admin address has failed");
+            }
+        });
+    }
+}
+
+async fn answer(
+    told: &impl Told,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path();
+    if !matches!(path, "/health" | "/metrics") {
+        return Ok(response(StatusCode::NOT_FOUND, "text/plain", "Not found.\n".to_owned()));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let text = "Only GET and HEAD.\n".to_owned();
+        let mut response = response(StatusCode::METHOD_NOT_ALLOWED, "text/plain", text);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(response);
+    }
+    if path == "/health" {
+        let (healthy, text) = told.health();
+        let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        return Ok(response(status, "application/json", text));
+    }
+    Ok(response(StatusCode::OK, metrics::CONTENT_TYPE, told.metrics().await))
+}
+
+fn response(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,101 @@
+//! Answering a connection that no worker can take: 503, and when to try again.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::passer::Accepted;
+use super::{Supervisor, count};
+use crate::limits::{REFUSAL_LINGER, REFUSAL_LINGER_BYTES_MAX, REFUSALS_MAX};
+use crate::{fd, tasks};
+
+/// The first byte of a TLS connection: the type of a handshake record.
+const TLS_HANDSHAKE: u8 = 22;
+
+impl Supervisor {
+    /// Answers 503. Does not wait for the client.
+    pub(super) fn refuse(&self, connection: Accepted, retry_after: std::time::Duration) {
+        count(&self.counters.unavailable);
+        let mut first = [0];
+        let readable = matches!(fd::peek(&connection.socket, &mut first), Ok(1..));
+        if !readable || first == [TLS_HANDSHAKE] || self.refusals.get() >= REFUSALS_MAX {
+            return;
+        }
+        let under_way = UnderWay::new(&self.refusals);
+        let answer = answer(retry_after.as_secs());
+        tasks::spawn_local(async move {
+            let _under_way = under_way;
+            let done = async {
+                if connection.origin.unix {
+                    let stream = UnixStream::from_std(connection.socket.into())?;
+                    farewell(stream, answer.as_bytes()).await
+                } else {
+                    let stream: std::net::TcpStream = OwnedFd::into(connection.socket);
+                    farewell(TcpStream::from_std(stream)?, answer.as_bytes()).await
+                }
+            };
+            // Whatever goes wrong, nobody is left to tell.
+            let _ = tokio::time::timeout(REFUSAL_LINGER, done).await;
+        });
+    }
+
+    /// Waits until nobody is being refused and nobody has to be any more.
+    pub(super) async fn refuse_rest(&self) {
+        while self.refusals.get() > 0 || self.dispatch.undecided() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn answer(retry_after: u64) -> String {
+    let body = "No worker is available.\n";
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\n\
+         Retry-After: {retry_after}\r\n\
+         Content-Type: text/plain\r\n\
+         Content-Length: {}\r\n\
+         Cache-Control: no-store\r\n\
+         Connection: close\r\n\
+         \r\n\
+         {body}",
+        body.len()
+    )
+}
+
+/// Counts refusals that have not ended.
+struct UnderWay(Rc<Cell<usize>>);
+
+impl UnderWay {
+    fn new(counter: &Rc<Cell<usize>>) -> UnderWay {
+        counter.set(counter.get() + 1);
+        UnderWay(Rc::clone(counter))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Answers, and reads what still comes: closing with something unread would make the kernel send a
+/// reset, which can take the answer from the client.
+async fn farewell(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &[u8],
+) -> std::io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.shutdown().await?;
+    let mut buffer = [0; 4096];
+    let mut total = 0;
+    while total < REFUSAL_LINGER_BYTES_MAX {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            len => total += len,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! Every task and thread of this crate is spawned here.
+
+use std::future::Future;
+use std::io;
+
+use tokio::task::JoinHandle;
+
+/// Runs a future on the supervisor's thread.
+pub(crate) fn spawn_local(future: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    tokio::task::spawn_local(future)
+}
+
+/// Runs a future on the worker's runtime.
+pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(future)
+}
+
+/// Runs a function on a thread of its own.
+pub(crate) fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}

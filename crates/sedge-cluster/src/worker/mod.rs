@@ -1,0 +1,326 @@
+//! A worker: one process that is given connections.
+
+mod connections;
+mod duty;
+mod siblings;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::bus::{BusPlace, UnixBus};
+use crate::channel::Channel;
+use crate::drain::Drain;
+use crate::fd::inherited;
+use crate::fd::shared::SharedTable;
+use crate::limits::{CONTROL_BYTES_MAX, CONTROL_SEND_TIMEOUT, FAILURE_BYTES_MAX};
+use crate::wire::control::{self, PROTOCOL, Secret, Stats, ToSupervisor, ToWorker, Welcome};
+use crate::{ClusterError, Ended, run_dir, tasks};
+
+pub use connections::Connections;
+pub(crate) use connections::is_about_one_connection;
+pub use siblings::{NotPassed, PassReason, Siblings};
+
+/// The exit status of a worker that ends because its supervisor is gone before it was ready.
+pub(crate) const EXIT_ORPHANED: i32 = 75;
+/// The exit status of a worker that has not ended by its deadline.
+pub(crate) const EXIT_DEADLINE: i32 = 70;
+
+/// What a worker is and has. It is handed to the function that [`run`](crate::ClusterBuilder::run)
+/// was given.
+#[derive(Debug)]
+pub struct Worker {
+    node: u16,
+    index: u8,
+    workers: u16,
+    secret: Secret,
+    connections: Option<Connections>,
+    siblings: Siblings,
+    bus: Arc<UnixBus>,
+    duty: Arc<Duty>,
+}
+
+/// What the worker owes its supervisor.
+pub(crate) struct Duty {
+    channel: Channel,
+    stats: Mutex<StatsSource>,
+    metrics: Mutex<Option<MetricsSource>>,
+    drain: watch::Sender<Option<Drain>>,
+    ready: AtomicBool,
+    /// The supervisor is gone.
+    orphaned: watch::Sender<bool>,
+    /// Keeps the directory of the sockets.
+    _directory: File,
+}
+
+type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
+
+#[derive(Default)]
+enum StatsSource {
+    #[default]
+    Unknown,
+    Last(Stats),
+    Asked(Arc<dyn Fn() -> Stats + Send + Sync>),
+}
+
+impl fmt::Debug for Duty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Duty").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+/// Who this is.
+impl Worker {
+    /// The node's tag in session ids.
+    pub fn node(&self) -> u16 {
+        self.node
+    }
+
+    /// The worker's place among those of its host, counted from 0. A successor takes it over.
+    pub fn index(&self) -> u8 {
+        self.index
+    }
+
+    /// How many workers the host has.
+    pub fn count(&self) -> u16 {
+        self.workers
+    }
+
+    /// The secret that session ids are made with.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret.0
+    }
+}
+
+/// What it has.
+impl Worker {
+    /// The connections it is given. `None` if they were taken before.
+    pub fn connections(&mut self) -> Option<Connections> {
+        self.connections.take()
+    }
+
+    /// The other workers of this host, to pass connections to.
+    pub fn siblings(&self) -> Siblings {
+        self.siblings.clone()
+    }
+
+    /// The bus among the workers of this host.
+    pub fn bus(&self) -> Arc<UnixBus> {
+        Arc::clone(&self.bus)
+    }
+}
+
+/// What it says and is told.
+impl Worker {
+    /// Says that connections may come, once the bus, if it was started, has found the others (at most
+    /// two seconds). A worker that does not say so in time is replaced.
+    pub async fn ready(&self) -> Result<(), io::Error> {
+        self.bus.settled().await;
+        // Before it is said: whatever comes after it must not end this process as one that never served.
+        self.duty.ready.store(true, Ordering::SeqCst);
+        self.duty.say(&ToSupervisor::Ready).await
+    }
+
+    /// Sets what the supervisor is told of this worker's load at its next heartbeats.
+    pub fn report(&self, stats: Stats) {
+        *self.duty.stats() = StatsSource::Last(stats);
+    }
+
+    /// Has the load asked for at each heartbeat, once a second. The function must not block.
+    pub fn report_from(&self, ask: impl Fn() -> Stats + Send + Sync + 'static) {
+        *self.duty.stats() = StatsSource::Asked(Arc::new(ask));
+    }
+
+    /// Has this worker's metrics asked for, in Prometheus' text format, whenever somebody wants those of
+    /// the host. The supervisor adds the label `worker`. The function must not block.
+    pub fn metrics_from(&self, ask: impl Fn() -> String + Send + Sync + 'static) {
+        let mut metrics = self.duty.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        *metrics = Some(Arc::new(ask));
+    }
+
+    /// Tells when the worker is to close its clients and end.
+    pub fn drains(&self) -> Drains {
+        Drains(self.duty.drain.subscribe())
+    }
+
+    /// Whether the supervisor is gone. The worker then serves on, and is told to drain when it has no
+    /// connections left, or after the orphan deadline.
+    pub fn is_orphaned(&self) -> bool {
+        *self.duty.orphaned.borrow()
+    }
+}
+
+/// Tells when a worker is to end. It can be cloned and asked by anybody.
+#[derive(Clone, Debug)]
+pub struct Drains(watch::Receiver<Option<Drain>>);
+
+impl Drains {
+    /// Waits until the worker is to end. It may be asked again, and then answers at once.
+    pub async fn wait(&mut self) -> Drain {
+        let told = match self.0.wait_for(Option::is_some).await {
+            Ok(told) => *told,
+            Err(_) => None,
+        };
+        match told {
+            Some(drain) => drain,
+            // The worker is at its end, and nobody tells anything any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What the worker was told, if it was.
+    pub fn now(&self) -> Option<Drain> {
+        *self.0.borrow()
+    }
+}
+
+impl Duty {
+    fn stats(&self) -> MutexGuard<'_, StatsSource> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The load at present; `None` if the worker has never said it.
+    fn current_stats(&self) -> Option<Stats> {
+        let ask = match &*self.stats() {
+            StatsSource::Unknown => return None,
+            StatsSource::Last(stats) => return Some(stats.clone()),
+            StatsSource::Asked(ask) => Arc::clone(ask),
+        };
+        Some(ask())
+    }
+
+    async fn say(&self, message: &ToSupervisor) -> io::Result<()> {
+        say(&self.channel, message).await
+    }
+}
+
+async fn say(channel: &Channel, message: &ToSupervisor) -> io::Result<()> {
+    let bytes = control::encode(message).map_err(io::Error::other)?;
+    channel.send_within(CONTROL_SEND_TIMEOUT, &[IoSlice::new(&bytes)], &[]).await
+}
+
+/// Runs this process as a worker.
+pub(crate) async fn run<F, E>(version: String, work: F) -> Result<Ended, ClusterError>
+where
+    F: AsyncFnOnce(Worker) -> Result<(), E>,
+    E: fmt::Display,
+{
+    let socket = inherited::take_channel()
+        .map_err(ClusterError::system("the channel to the supervisor cannot be taken over"))?
+        .ok_or(ClusterError::NoChannel)?;
+    let channel = Channel::new(socket).map_err(ClusterError::system("no channel"))?;
+    let hello = ToSupervisor::Hello { protocol: PROTOCOL, pid: std::process::id(), version };
+    let gone = |_| ClusterError::Supervisor("is gone");
+    say(&channel, &hello).await.map_err(gone)?;
+    let (welcome, table, connections) = welcome(&channel).await?;
+    name_process(welcome.index);
+    let worker = match prepare(*welcome, channel, table, connections).await {
+        Ok(worker) => worker,
+        Err((channel, error)) => {
+            failed(&channel, &error.to_string()).await;
+            return Err(error);
+        }
+    };
+    let duty = Arc::clone(&worker.duty);
+    let bus = Arc::clone(&worker.bus);
+    let ended = work(worker).await;
+    sedge_adapter::Bus::close(&*bus);
+    match ended {
+        Ok(()) => Ok(Ended::Worker),
+        Err(error) => {
+            let text = error.to_string();
+            failed(&duty.channel, &text).await;
+            Err(ClusterError::Worker(text))
+        }
+    }
+}
+
+/// Says why this worker ends, for the status.
+async fn failed(channel: &Channel, text: &str) {
+    let mut text = text.to_owned();
+    text.truncate(text.floor_char_boundary(FAILURE_BYTES_MAX));
+    // If nobody hears it, standard error still has it.
+    let _ = say(channel, &ToSupervisor::Failed { text }).await;
+}
+
+/// Waits for the supervisor's first message.
+async fn welcome(channel: &Channel) -> Result<(Box<Welcome>, OwnedFd, OwnedFd), ClusterError> {
+    let mut buffer = vec![0; CONTROL_BYTES_MAX];
+    let received = channel.receive(&mut buffer).await;
+    let received = received.map_err(|_| ClusterError::Supervisor("is gone"))?;
+    if received.len == 0 {
+        return Err(ClusterError::Supervisor("is gone"));
+    }
+    let message = control::decode::<ToWorker>(&buffer[..received.len]);
+    let mut descriptors = received.descriptors.into_iter();
+    match (message, descriptors.next(), descriptors.next()) {
+        (Ok(ToWorker::Welcome(welcome)), Some(table), Some(connections))
+            if welcome.protocol == PROTOCOL =>
+        {
+            Ok((welcome, table, connections))
+        }
+        _ => Err(ClusterError::Supervisor("speaks another version than this worker")),
+    }
+}
+
+/// Opens everything that a worker has.
+async fn prepare(
+    welcome: Welcome,
+    channel: Channel,
+    table: OwnedFd,
+    passed: OwnedFd,
+) -> Result<Worker, (Channel, ClusterError)> {
+    let opened = open(&welcome, table, passed).await;
+    let (bus, siblings, connections, directory, signals) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Err((channel, error)),
+    };
+    let duty = Arc::new(Duty {
+        channel,
+        stats: Mutex::default(),
+        metrics: Mutex::default(),
+        drain: watch::Sender::new(None),
+        ready: AtomicBool::new(false),
+        orphaned: watch::Sender::new(false),
+        _directory: directory,
+    });
+    connections.stop_listening_when(duty.orphaned.subscribe());
+    let Welcome { node, index, workers, secret, drain, orphan_deadline_ms, .. } = welcome;
+    let orphan_deadline = std::time::Duration::from_millis(orphan_deadline_ms);
+    tasks::spawn(duty::serve(Arc::clone(&duty), signals, drain, orphan_deadline));
+    let connections = Some(connections);
+    Ok(Worker { node, index, workers, secret, connections, siblings, bus, duty })
+}
+
+type Opened = (Arc<UnixBus>, Siblings, Connections, File, duty::Signals);
+
+async fn open(welcome: &Welcome, table: OwnedFd, passed: OwnedFd) -> Result<Opened, ClusterError> {
+    let signals = duty::signals().map_err(ClusterError::system("signals cannot be handled"))?;
+    let directory = run_dir::hold(&welcome.directory)
+        .map_err(ClusterError::system("the directory of the workers' sockets cannot be held"))?;
+    let table = SharedTable::map(table)
+        .map_err(ClusterError::system("the table of interest cannot be mapped"))?;
+    let place = BusPlace {
+        index: welcome.index,
+        workers: welcome.workers,
+        row: welcome.row,
+        directory: welcome.directory.clone(),
+    };
+    let bus = UnixBus::new(place, welcome.bus, Arc::new(table))
+        .map_err(ClusterError::system("the bus cannot be made"))?;
+    let siblings = Siblings::new(welcome.index, welcome.workers, welcome.directory.clone());
+    let connections = Connections::open(passed, &siblings, welcome.address).await?;
+    Ok((Arc::new(bus), siblings, connections, directory, signals))
+}
+
+/// Lets `ps` and `top` tell the workers apart.
+fn name_process(index: u8) {
+    if let Ok(name) = std::ffi::CString::new(format!("sedge-worker-{index}")) {
+        let _ = rustix::thread::set_name(&name);
+    }
+}
