@@ -6,6 +6,7 @@
 
 mod args;
 mod client_files;
+mod cluster;
 mod config;
 mod demo;
 mod failure;
@@ -15,6 +16,7 @@ mod logging;
 mod metrics;
 mod nofile;
 mod serve;
+mod status;
 mod tls;
 
 use std::io::Write as _;
@@ -37,7 +39,9 @@ fn main() -> ExitCode {
 fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
     let settings = || Ok::<_, Failure>(Settings::read(Typed::gather(flags, std::env::vars_os())?)?);
     match task {
+        Task::Cluster => cluster::run(&settings()?),
         Task::Serve => serve::run(&settings()?),
+        Task::Ask(question) => status::ask(question, &settings()?.cluster.run_dir),
         Task::CheckConfig => {
             let settings = settings()?;
             check(&settings)?;

@@ -117,7 +117,7 @@ fn options_reach_the_server() {
     folder.write("sedge.toml", "ping-interval = '7s'\npath = '/file'\ncookie = 'node'\n");
     let mut command = sedge(&folder);
     command
-        .args(["--config", "sedge.toml", "--listen", "127.0.0.1:0", "--path", "/chat"])
+        .args(["serve", "--config", "sedge.toml", "--listen", "127.0.0.1:0", "--path", "/chat"])
         .envs([
             ("SEDGE_PING_TIMEOUT", "3s"),
             ("SEDGE_CORS_ORIGIN", "https://a.example,https://b.example"),

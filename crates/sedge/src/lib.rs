@@ -61,6 +61,8 @@
 //! [`Data`]: extract::Data
 
 mod builder;
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+mod cluster;
 mod core;
 mod deadline;
 mod error;
