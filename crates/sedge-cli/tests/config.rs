@@ -151,12 +151,14 @@ fn several_addresses_are_listened_on() {
 fn a_port_in_use_is_told_with_a_hint() {
     let server = Sedge::start(&[]);
     let address = server.address.to_string();
-    let output = output(&["--listen", &address]);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains(&format!("cannot listen on {address}")), "{stderr}");
-    assert!(stderr.contains("Another program listens there"), "{stderr}");
-    assert_eq!(text(&output.stdout), "");
+    for command in ["serve", "cluster"] {
+        let output = output(&[command, "--listen", &address, "--run-dir", "run"]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(&format!("cannot listen on {address}")), "{stderr}");
+        assert!(stderr.contains("Another program listens there"), "{stderr}");
+        assert_eq!(text(&output.stdout), "");
+    }
 }
 
 #[test]
