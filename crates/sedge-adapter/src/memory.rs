@@ -2,8 +2,9 @@
 //! process of a cluster.
 //!
 //! It does what [`Bus`] asks for, with real concurrency (each member has a thread that hands over what
-//! comes) and without serialising anything more than any other carrier does. For tests of what goes
-//! wrong it can refuse, hold back, and cut off.
+//! comes) and without doing anything that other carriers cannot do. For tests of what goes wrong it can
+//! refuse, hold back, and cut off. Its locks and threads are the only ones of this crate: it stands here, and
+//! not in a crate of its own, so that whoever writes against [`Bus`] has something to try it with.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -202,7 +203,6 @@ impl Bus for MemoryBus {
         let seat = &self.0;
         let mut state = lock(&seat.cluster.state);
         let inbox = Arc::clone(&seat.inbox);
-        // The one thread of this crate. It computes nothing: it hands over, as every carrier does.
         let thread = thread::Builder::new().name(format!("bus-{}", seat.peer.name));
         if thread.spawn(move || inbox.hand_over(&*receiver)).is_err() {
             // Then this member is never there.

@@ -36,7 +36,7 @@ pub struct Flags {
     pub volatile: bool,
     /// Whether the packet may be compressed; `None` leaves it to the configuration.
     pub compress: Option<bool>,
-    /// Only sockets of this node are meant; the operation goes to no bus.
+    /// Only sockets of this process are meant; the operation goes to no bus.
     pub local: bool,
     /// How long answers and acknowledgements are waited for; `None` is the requester's default.
     pub timeout: Option<Duration>,

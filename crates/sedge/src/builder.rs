@@ -189,8 +189,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Is told when a handler fails, panics, or is not called because of what the client sent. It
-    /// runs on the socket's shard and must not block.
+    /// Is told when a socket's handler fails, panics, or is not called because of what the client sent.
+    /// It runs on the socket's shard and must not block. Handlers of
+    /// [server-side events](crate::Namespace::on_server_side) have no socket: theirs are logged and counted.
     pub fn on_error(
         mut self,
         hook: impl Fn(&Socket, &HandlerError) + Send + Sync + 'static,

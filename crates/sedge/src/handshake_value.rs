@@ -1,4 +1,4 @@
-//! A socket's handshake in the official server's form, as `fetch_sockets` shows it to other nodes.
+//! A socket's handshake in the official server's form, as `fetch_sockets` shows it to other processes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

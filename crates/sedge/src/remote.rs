@@ -1,4 +1,4 @@
-//! Sockets as every node can see them.
+//! Sockets as every process can see them.
 
 use std::fmt;
 use std::future::Future;

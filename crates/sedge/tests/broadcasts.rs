@@ -276,6 +276,17 @@ fn a_socket_that_is_gone_is_in_no_room_and_still_knows_them() {
 }
 
 #[test]
+fn without_a_bus_there_are_no_other_processes() {
+    let server = server(1);
+    server.io.on_server_side("event", async |ack: Ack| ack.send("nobody hears this"));
+    assert_eq!(server.io.server_side_emit("event", &()), Ok(()));
+    let asked = server.io.server_side_emit_with_ack::<u32>("event", &());
+    assert_eq!(server.wait(asked), Ok(vec![]));
+    assert!(server.io.server_side_emit("connection", &()).is_err());
+    assert_eq!(server.io.metrics().bus, None);
+}
+
+#[test]
 fn namespaces_do_not_hear_each_other() {
     let server = server(2);
     let other = server.io.of("/other").unwrap();

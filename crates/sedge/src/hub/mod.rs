@@ -9,7 +9,7 @@ mod receive;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use answers::{ForeignAcks, PeerReply, ServerSideAnswer};
@@ -20,6 +20,7 @@ use sedge_adapter::{
     Topic, wire,
 };
 use sedge_protocol::socketio::{Args, Value};
+use smallvec::SmallVec;
 
 use crate::core::Core;
 use crate::error::Overloaded;
@@ -27,6 +28,8 @@ use crate::gather::{AckEvent, Acks, Gather, Origin, Others};
 use crate::limits::GONE_NAMES_KEPT;
 use crate::metrics::{BusCounters, BusMetrics};
 use crate::shard::operations::SocketData;
+
+type Names = SmallVec<[Arc<str>; 2]>;
 
 /// One process's answer to a server-side emit.
 pub(crate) type ServerSideAnswers = Gather<(PeerId, Option<Value>)>;
@@ -44,6 +47,8 @@ pub(crate) struct Hub {
     /// Shards that could not take the last thing that came for them. Nearly always empty.
     overflowing: Mutex<Vec<usize>>,
     overflows_now: AtomicUsize,
+    /// Nothing more is handed to the carrier.
+    closed: AtomicBool,
     counters: BusCounters,
 }
 
@@ -58,6 +63,8 @@ struct Known {
     name: Arc<str>,
     /// Whether it has been logged that it does not read.
     stalled: bool,
+    /// Whether it has been logged that it says what cannot be read.
+    unreadable: bool,
 }
 
 /// Who waits for the answers of other processes.
@@ -113,6 +120,7 @@ impl Hub {
             stalled: AtomicUsize::new(0),
             overflowing: Mutex::default(),
             overflows_now: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
             counters: BusCounters::default(),
         })
     }
@@ -124,6 +132,7 @@ impl Hub {
 
     /// Leaves the bus. Whoever still waits for other processes is told that they are gone.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.bus.close();
         let here: Vec<PeerId> = lock(&self.peers).here.keys().copied().collect();
         for peer in here {
@@ -161,13 +170,18 @@ impl Hub {
         target: Option<&Target>,
         message: &Bytes,
     ) -> Published {
+        if self.closed.load(Ordering::Relaxed) {
+            return Published::default();
+        }
         let audience = match target {
             None => Audience::Everybody,
             Some(target) if target.rooms.is_empty() => Audience::Namespace(namespace),
             Some(target) => Audience::Rooms(namespace, &target.rooms),
         };
         let published = self.bus.publish(audience, message);
-        self.counters.sent.fetch_add(published.reached.len() as u64, Ordering::Relaxed);
+        if !published.reached.is_empty() {
+            self.counters.sent.fetch_add(published.reached.len() as u64, Ordering::Relaxed);
+        }
         if !published.refused.is_empty() {
             self.counters.refused.fetch_add(published.refused.len() as u64, Ordering::Relaxed);
         }
@@ -179,6 +193,9 @@ impl Hub {
 
     /// Hands an answer to the process that asked. If it is not taken, the asker waits until its deadline.
     fn answer(&self, peer: PeerId, response: &Response<Value>) -> Result<(), SendError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(SendError::Gone);
+        }
         let sent = self.bus.send(peer, wire::encode_response(response));
         match sent {
             Ok(()) => {
@@ -198,52 +215,75 @@ impl Hub {
 
     /// A process that does not read is logged once, and once more when it reads again.
     fn note_stalls(&self, reached: &[PeerId], refused: &[PeerId]) {
-        let mut peers = lock(&self.peers);
-        for id in refused {
-            if let Some(known) = peers.here.get_mut(id)
-                && !std::mem::replace(&mut known.stalled, true)
-            {
-                self.stalled.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    process = %known.name,
-                    "a process does not read from the bus; it is not sent what concerns its sockets"
-                );
+        let (mut stalls, mut reads) = (Names::new(), Names::new());
+        {
+            let mut peers = lock(&self.peers);
+            for id in refused {
+                if let Some(known) = peers.here.get_mut(id)
+                    && !std::mem::replace(&mut known.stalled, true)
+                {
+                    self.stalled.fetch_add(1, Ordering::Relaxed);
+                    stalls.push(Arc::clone(&known.name));
+                }
+            }
+            for id in reached {
+                if let Some(known) = peers.here.get_mut(id)
+                    && std::mem::replace(&mut known.stalled, false)
+                {
+                    self.stalled.fetch_sub(1, Ordering::Relaxed);
+                    reads.push(Arc::clone(&known.name));
+                }
             }
         }
-        for id in reached {
-            if let Some(known) = peers.here.get_mut(id)
-                && std::mem::replace(&mut known.stalled, false)
-            {
-                self.stalled.fetch_sub(1, Ordering::Relaxed);
-                tracing::info!(process = %known.name, "a process reads from the bus again");
-            }
+        for process in stalls {
+            tracing::warn!(
+                %process,
+                "a process does not read from the bus; its sockets miss what concerns them"
+            );
+        }
+        for process in reads {
+            tracing::info!(%process, "a process reads from the bus again");
         }
     }
 
     /// A shard that cannot take what comes is logged once, and once more when it does again.
-    fn note_overflow(&self, shard: usize, taken: bool, closing: bool) {
+    fn note_overflow(&self, shard: usize, taken: bool) {
         if taken && self.overflows_now.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut overflowing = lock(&self.overflowing);
         let at = overflowing.iter().position(|known| *known == shard);
-        match (taken, at) {
-            (true, Some(at)) => {
-                overflowing.swap_remove(at);
-                tracing::info!(shard, "a shard takes what comes from other processes again");
-            }
-            (false, None) if !closing => {
-                overflowing.push(shard);
-                tracing::warn!(
-                    shard,
-                    "the command queue of a shard is full; its sockets miss what comes from other processes"
-                );
-            }
+        match at {
+            Some(at) if taken => drop(overflowing.swap_remove(at)),
+            None if !taken => overflowing.push(shard),
             _ => {}
         }
         self.overflows_now.store(overflowing.len(), Ordering::Relaxed);
+        drop(overflowing);
+        match (taken, at) {
+            (true, Some(_)) => {
+                tracing::info!(shard, "a shard takes what comes from other processes again");
+            }
+            (false, None) => tracing::warn!(
+                shard,
+                "the command queue of a shard is full; its sockets miss what comes from other processes"
+            ),
+            _ => {}
+        }
         if !taken {
             self.counters.overflows.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Something that cannot be read is dropped, which is logged once for each process.
+    fn note_unreadable(&self, from: PeerId, error: &dyn fmt::Display) {
+        self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+        let first = lock(&self.peers).here.get_mut(&from).and_then(|known| {
+            let before = std::mem::replace(&mut known.unreadable, true);
+            (!before).then(|| Arc::clone(&known.name))
+        });
+        if let Some(process) = first {
+            tracing::warn!(%process, %error, "what a process sends is dropped");
         }
     }
 
@@ -264,7 +304,7 @@ impl Hub {
 
     fn joined(&self, peer: Peer) {
         tracing::info!(process = %peer.name, "a process has joined");
-        let known = Known { name: peer.name, stalled: false };
+        let known = Known { name: peer.name, stalled: false, unreadable: false };
         let former = lock(&self.peers).here.insert(peer.id, known);
         if former.is_some_and(|known| known.stalled) {
             self.stalled.fetch_sub(1, Ordering::Relaxed);
@@ -273,17 +313,13 @@ impl Hub {
 
     /// A process has left: nobody waits for it any more.
     fn left(&self, peer: PeerId) {
-        {
-            let mut peers = lock(&self.peers);
-            if let Some(Known { name, stalled }) = peers.here.remove(&peer) {
+        let known = lock(&self.peers).forget(peer);
+        if let Some(Known { name, stalled, .. }) = known {
+            if stalled {
+                self.stalled.fetch_sub(1, Ordering::Relaxed);
+            }
+            if !self.closed.load(Ordering::Relaxed) {
                 tracing::info!(process = %name, "a process has left");
-                if stalled {
-                    self.stalled.fetch_sub(1, Ordering::Relaxed);
-                }
-                peers.gone.push_back(Peer { id: peer, name });
-                if peers.gone.len() > GONE_NAMES_KEPT {
-                    peers.gone.pop_front();
-                }
             }
         }
         let askers: Vec<Asker> = lock(&self.requests).values().cloned().collect();
@@ -342,6 +378,15 @@ impl Hub {
 }
 
 impl Peers {
+    fn forget(&mut self, id: PeerId) -> Option<Known> {
+        let known = self.here.remove(&id)?;
+        self.gone.push_back(Peer { id, name: Arc::clone(&known.name) });
+        if self.gone.len() > GONE_NAMES_KEPT {
+            self.gone.pop_front();
+        }
+        Some(known)
+    }
+
     fn name(&self, id: PeerId) -> Arc<str> {
         let here = self.here.get(&id).map(|known| &known.name);
         let gone = || self.gone.iter().rev().find(|peer| peer.id == id).map(|peer| &peer.name);

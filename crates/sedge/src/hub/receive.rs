@@ -49,10 +49,7 @@ impl BusReceiver for Receiver {
                 Ok(Incoming::Operation { namespace, operation }) => {
                     Arrival { core, hub, from }.operation(namespace, operation);
                 }
-                Err(error) => {
-                    hub.counters.unreadable.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%from, %error, "a message from another process is dropped");
-                }
+                Err(error) => hub.note_unreadable(from, &error),
             }
         });
     }
@@ -87,8 +84,9 @@ impl Arrival<'_> {
             Operation::Broadcast { packet, target, ack } => {
                 let packet = self.packet(&namespace, packet, ack.is_some());
                 let Some(packet) = packet else {
-                    self.hub.counters.unreadable.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(from = %self.from, "a broadcast cannot be encoded: do all processes have the same parser?");
+                    let words =
+                        "a broadcast cannot be encoded: have all processes the same parser?";
+                    self.hub.note_unreadable(self.from, &words);
                     if let Some(reply) = reply {
                         reply.answer_whole(ResponseBody::Missing(MissingReason::Unreadable));
                     }
@@ -199,7 +197,10 @@ impl Arrival<'_> {
 
     fn command(&self, shard: usize, command: Command) -> bool {
         let taken = self.core.command(shard, command).is_ok();
-        self.hub.note_overflow(shard, taken, self.core.is_closing());
+        // The shards of a server that is ending take nothing, and have nobody who would miss it.
+        if taken || !self.core.is_closing() {
+            self.hub.note_overflow(shard, taken);
+        }
         taken
     }
 }

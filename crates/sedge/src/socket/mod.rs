@@ -360,7 +360,7 @@ impl Socket {
         self.broadcast().except(rooms)
     }
 
-    /// Everybody on this node but this socket.
+    /// Everybody in this process but this socket.
     pub fn local(&self) -> BroadcastOperator {
         self.broadcast().local()
     }

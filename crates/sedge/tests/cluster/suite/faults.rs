@@ -98,6 +98,31 @@ pub(crate) fn too_many_requests<C: Carrier>() {
     clients.iter_mut().for_each(Client::nothing);
 }
 
+pub(crate) fn too_many_server_side_handlers<C: Carrier>() {
+    let cluster = Cluster::<C>::with(2, 1, |builder, _| builder.server_side_in_flight_max(2));
+    let (note, notes) = sync_channel(10);
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = std::sync::Arc::clone(&gate);
+    cluster.nodes[1].io.on_server_side("wait", async move |ack: sedge::extract::Ack| {
+        note.send(()).unwrap();
+        opened.acquire().await.unwrap().forget();
+        ack.send(&1)
+    });
+    let io = &cluster.nodes[0].io;
+    let ask = || io.server_side_emit_with_ack::<u32>("wait", &()).timeout(LONG);
+    let waiting = [ask(), ask()];
+    for _ in 0..2 {
+        notes.recv_timeout(DEADLINE).unwrap();
+    }
+    let error = cluster.wait(ask()).unwrap_err();
+    assert_eq!(words(&error.missing), ["two (it has too much to do)"]);
+    gate.add_permits(3);
+    for asked in waiting {
+        assert_eq!(cluster.wait(asked), Ok(vec![1]));
+    }
+    assert_eq!(cluster.wait(ask()), Ok(vec![1]), "there is room again");
+}
+
 pub(crate) fn garbage_is_counted<C: Carrier>() {
     let mut cluster = Cluster::<C>::new(2, 2);
     let puppet = cluster.puppet("puppet");

@@ -291,7 +291,7 @@ macro_rules! cluster_suite {
             server_side: all_other_processes_hear_it, one_answer_from_each, without_listeners,
                 order_is_kept_by_sender, failures_end_one_call, names_and_types, whoever_leaves;
             parsers: msgpack, custom, custom_parsers_may_fail;
-            faults: a_process_that_does_not_read, a_shard_that_is_busy, too_many_requests,
+            faults: a_process_that_does_not_read, a_shard_that_is_busy, too_many_requests, too_many_server_side_handlers,
                 garbage_is_counted, answers_nobody_waits_for, several_shards_of_a_stranger,
                 strangers_ask_too, another_namespace_is_no_one_s;
         }
