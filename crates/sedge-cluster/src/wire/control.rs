@@ -25,6 +25,9 @@ pub(crate) struct Welcome {
     /// The worker's row in the table of interest.
     pub(crate) row: u16,
     pub(crate) secret: Secret,
+    /// Former secrets, whose session ids are still known.
+    #[serde(default)]
+    pub(crate) previous_secrets: Vec<Secret>,
     /// Where the workers' sockets are.
     pub(crate) directory: PathBuf,
     /// An address of the worker's own to listen on.
