@@ -121,11 +121,7 @@ impl Default for ClusterBuilder {
             undecided_max: DEFAULT_UNDECIDED_MAX,
             start_patience: DEFAULT_START_PATIENCE,
             pass_queue_max: DEFAULT_PASS_QUEUE_MAX,
-            bus: BusSettings {
-                message_bytes_max: DEFAULT_BUS_MESSAGE_BYTES_MAX,
-                queue_bytes_max: DEFAULT_BUS_QUEUE_BYTES_MAX,
-                stall_timeout_ms: millis(DEFAULT_BUS_STALL_TIMEOUT),
-            },
+            bus: BusSettings::default(),
             on_serving: None,
         }
     }
