@@ -72,13 +72,23 @@ impl RawWs {
         headers: &[(&str, &str)],
         behind: &[u8],
     ) -> Self {
+        Self::upgrade(RawHttp::connect(endpoint), target, headers, behind)
+    }
+
+    /// Makes a WebSocket of a connection on which nothing is awaited, as
+    /// [`connect_with`](Self::connect_with).
+    pub fn upgrade(
+        mut http: RawHttp,
+        target: &str,
+        headers: &[(&str, &str)],
+        behind: &[u8],
+    ) -> Self {
         let headers = [&HANDSHAKE, headers].concat();
         let mut head = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n");
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }
         head += "\r\n";
-        let mut http = RawHttp::connect(endpoint);
         http.send_bytes(&[head.as_bytes(), behind].concat());
         let response = http.receive();
         assert_eq!(response.status, 101, "the server upgrades: {response:?}");

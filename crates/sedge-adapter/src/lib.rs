@@ -8,20 +8,24 @@
 //! - [`target`]: which sockets an operation is meant for, and with which flags;
 //! - [`message`]: the operations and the answers to them;
 //! - [`request`]: the bookkeeping of whoever waits for the answers of several nodes;
+//! - [`wire`]: the form in which operations and answers cross to other processes;
 //! - [`bus`]: what is asked of whatever carries messages between processes;
+//! - [`memory`]: a bus inside one process, for tests;
 //! - [`limits`]: every bound of this crate, with its reason.
 
 pub mod bus;
 pub mod limits;
 mod memberships;
+pub mod memory;
 pub mod message;
 pub mod request;
 pub mod rooms;
 pub mod target;
+pub mod wire;
 
 pub use bus::{Audience, Bus, BusReceiver, Peer, PeerId, Published, SendError, Topic};
 pub use limits::RoomLimits;
-pub use message::{Operation, RemoteSocketData, RequestId, Response, ResponseBody};
+pub use message::{Operation, Part, RemoteSocketData, RequestId, Response, ResponseBody};
 pub use request::{AckRequest, Missing, MissingReason, Outcome, Request};
 pub use rooms::{JoinError, Joined, Left, MemberId, Rooms};
 pub use target::{Flags, IntoRooms, Room, RoomList, Target};

@@ -1,5 +1,7 @@
 //! Every bound of the cluster logic, with its reason.
 
+use sedge_protocol::socketio::DEPTH_MAX;
+
 /// How many rooms one socket may be in at a time, unless configured otherwise.
 ///
 /// A socket is usually in one or two rooms; applications that subscribe a socket to each channel
@@ -21,6 +23,27 @@ const _: () = assert!(ROOMS_PER_MEMBER * ROOM_NAME_LEN_MAX <= 2 << 20);
 /// An ordered carrier delivers the count first, so this is met only by reordering buses; it keeps a
 /// confused node from filling the requester's memory.
 pub const ACKS_BEFORE_COUNT_MAX: u32 = 65_536;
+
+/// How many shards one process may say it has when it answers.
+///
+/// Session ids have one byte for the shard, so no process has more; it keeps a confused one from
+/// making a requester wait for shards without number.
+pub const PARTS_MAX: u16 = 256;
+
+/// How deeply values may be nested on the [wire](crate::wire). It bounds the recursion of whoever
+/// decodes; what is nested deeper is left out when it is encoded.
+///
+/// Values of clients and of applications are nested [`DEPTH_MAX`] deep at most; a socket's handshake
+/// has the client's payload inside an object of its own.
+pub const WIRE_DEPTH_MAX: usize = DEPTH_MAX + 8;
+
+/// Elements for which room is made at once when a list is decoded; more are made room for as they
+/// come. A list may claim any length.
+pub(crate) const WIRE_LIST_GUESS_MAX: usize = 256;
+
+/// Messages that may wait for one member of a [memory bus](crate::memory), unless configured
+/// otherwise.
+pub const MEMORY_BUS_QUEUE_MAX: usize = 65_536;
 
 /// What a room index lets its members do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

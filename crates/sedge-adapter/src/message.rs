@@ -1,10 +1,10 @@
 //! The closed set of operations on the sockets of a namespace, and the answers to them.
 //!
-//! These are plain values without a wire form. The caller hands the same value to every shard of
-//! its process and, unless [`Flags::local`](crate::Flags::local) is set, to the other nodes.
-//! They cover message types 3 to 12 of the official cluster protocol; types 1, 2 and 13
-//! (heartbeats and departure) belong to membership. The namespace is known to the carrier, which
-//! keeps one channel, table or index per namespace.
+//! These are plain values; [`wire`](crate::wire) has the form in which they cross to other processes.
+//! The caller hands the same value to every shard of its process and, unless
+//! [`Flags::local`](crate::Flags::local) is set, to the other processes. They cover message types 3 to
+//! 12 of the official cluster protocol; types 1, 2 and 13 (heartbeats and departure) belong to
+//! membership. The namespace stands beside the operation.
 //!
 //! Two types are left to the user of the crate. `P` is the packet of a broadcast, encoded lazily
 //! and shared by all recipients (an `Arc` of some kind). `V` is a value of the application, as it
@@ -13,6 +13,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::request::MissingReason;
 use crate::target::{Room, RoomList, Target};
 
 /// Ties the answers to the request that asked for them. Unique within the node that asks.
@@ -35,7 +36,7 @@ pub enum Operation<P, V> {
     ///
     /// Applied by every shard, to its own sockets. Without `ack` nothing is answered.
     ///
-    /// With `ack` each shard or node answers one [`ResponseBody::ClientCount`], zero included, then
+    /// With `ack` each shard or node answers one [`ResponseBody::ClientCount`], zero included, and
     /// one [`ResponseBody::Ack`] per client that acknowledges. Partial is: a responder whose
     /// count is missing, or clients that were counted and never acknowledge.
     Broadcast {
@@ -48,30 +49,36 @@ pub enum Operation<P, V> {
     },
     /// Makes the target's sockets join rooms (type 4).
     ///
-    /// Applied by every shard to its own sockets; not answered, so a limit that keeps a
-    /// socket out of a room is known only to the shard that owns it.
+    /// Applied by every shard to its own sockets. With `request` each answers
+    /// [`ResponseBody::Applied`] when it is done, also if a limit keeps a socket out of a room.
     Join {
         /// Which sockets.
         target: Target,
         /// The rooms to join.
         rooms: RoomList,
+        /// Set if somebody waits until it is done.
+        request: Option<RequestId>,
     },
     /// Makes the target's sockets leave rooms (type 5). Applied by every shard to its own
-    /// sockets; not answered.
+    /// sockets, and answered like [`Operation::Join`].
     Leave {
         /// Which sockets.
         target: Target,
         /// The rooms to leave.
         rooms: RoomList,
+        /// Set if somebody waits until it is done.
+        request: Option<RequestId>,
     },
     /// Disconnects the target's sockets from the namespace (type 6). Applied by every shard to
-    /// its own sockets; not answered.
+    /// its own sockets, and answered like [`Operation::Join`].
     Disconnect {
         /// Which sockets.
         target: Target,
         /// Whether the connection underneath is closed too, and with it the sockets of other
         /// namespaces on it.
         close: bool,
+        /// Set if somebody waits until it is done.
+        request: Option<RequestId>,
     },
     /// Asks for a description of the target's sockets (type 7).
     ///
@@ -86,13 +93,14 @@ pub enum Operation<P, V> {
     /// Hands an event to the server-side listeners of the namespace on all *other* nodes
     /// (type 9). It concerns no socket: it is applied once per process, never once per shard.
     ///
-    /// With `request` every node answers once with [`ResponseBody::ServerSideEmit`]. A node without
-    /// a listener never does, so such a request ends partial at its deadline.
+    /// With `request` every node answers once: [`ResponseBody::ServerSideEmit`], or at once
+    /// [`ResponseBody::Missing`] if it has no listener or the listener ends without an answer. (A node
+    /// of the official server without a listener is silent until the deadline.)
     ServerSideEmit {
         /// The event's name.
         event: Arc<str>,
         /// The event's arguments, without the acknowledgement.
-        args: Arc<[V]>,
+        args: Vec<V>,
         /// Set if the other nodes are asked for an answer.
         request: Option<RequestId>,
     },
@@ -102,10 +110,30 @@ impl<P, V> Operation<P, V> {
     /// The request that answers to this operation belong to; `None` if it is not answered.
     pub fn request(&self) -> Option<RequestId> {
         match self {
-            Self::Broadcast { ack, .. } => *ack,
+            Self::Broadcast { ack: request, .. }
+            | Self::Join { request, .. }
+            | Self::Leave { request, .. }
+            | Self::Disconnect { request, .. }
+            | Self::ServerSideEmit { request, .. } => *request,
             Self::Fetch { request, .. } => Some(*request),
-            Self::ServerSideEmit { request, .. } => *request,
-            Self::Join { .. } | Self::Leave { .. } | Self::Disconnect { .. } => None,
+        }
+    }
+
+    /// The same operation with another form of the packet, if it has one.
+    pub fn map_packet<Q>(self, packet: impl FnOnce(P) -> Q) -> Operation<Q, V> {
+        match self {
+            Self::Broadcast { packet: from, target, ack } => {
+                Operation::Broadcast { packet: packet(from), target, ack }
+            }
+            Self::Join { target, rooms, request } => Operation::Join { target, rooms, request },
+            Self::Leave { target, rooms, request } => Operation::Leave { target, rooms, request },
+            Self::Disconnect { target, close, request } => {
+                Operation::Disconnect { target, close, request }
+            }
+            Self::Fetch { target, request } => Operation::Fetch { target, request },
+            Self::ServerSideEmit { event, args, request } => {
+                Operation::ServerSideEmit { event, args, request }
+            }
         }
     }
 
@@ -127,8 +155,25 @@ impl<P, V> Operation<P, V> {
 pub struct Response<V> {
     /// The request it answers.
     pub request: RequestId,
+    /// Which shard of the node answers.
+    pub part: Part,
     /// What is answered.
     pub body: ResponseBody<V>,
+}
+
+/// Which shard of a node answers, and of how many: each of them is waited for. A node that answers
+/// as a whole is shard 0 of 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The number of the shard, below `of`.
+    pub shard: u16,
+    /// How many shards answer, at least 1 and at most [`PARTS_MAX`](crate::limits::PARTS_MAX).
+    pub of: u16,
+}
+
+impl Part {
+    /// The node as a whole.
+    pub const WHOLE: Part = Part { shard: 0, of: 1 };
 }
 
 /// What a shard or node answers.
@@ -136,14 +181,23 @@ pub struct Response<V> {
 pub enum ResponseBody<V> {
     /// To [`Operation::Fetch`], once per responder (type 8): its sockets among the target's.
     Sockets(Vec<RemoteSocketData<V>>),
-    /// To [`Operation::ServerSideEmit`], once per node (type 10): what its listener answered.
-    ServerSideEmit(V),
+    /// To [`Operation::ServerSideEmit`], once per node (type 10): the first argument of what its
+    /// listener answered, if there is one.
+    ServerSideEmit(Option<V>),
     /// To [`Operation::Broadcast`] with `ack`, once per responder (type 11): how many clients
     /// it sent the packet to, and so how many acknowledgements may follow from it.
     ClientCount(u32),
     /// To [`Operation::Broadcast`] with `ack`, once per client that acknowledges (type 12). Only
     /// the first argument of an acknowledgement counts, as in the official server.
-    Ack(V),
+    Ack(Option<V>),
+    /// To [`Operation::Broadcast`] with `ack`: as many clients that were counted will not
+    /// acknowledge, because they have been disconnected or could not be asked.
+    ClientsLost(u32),
+    /// To [`Operation::Join`], [`Operation::Leave`] and [`Operation::Disconnect`], once per responder:
+    /// it is done.
+    Applied,
+    /// To any request: there is no answer, and why.
+    Missing(MissingReason),
 }
 
 /// A socket as other nodes see it.
@@ -163,6 +217,7 @@ pub struct RemoteSocketData<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::IntoRooms;
 
     type Plain = Operation<Arc<[u8]>, String>;
 
@@ -180,14 +235,26 @@ mod tests {
         assert_eq!(broadcast(Some(id)).request(), Some(id));
         let fetch = Plain::Fetch { target: target.clone(), request: id };
         assert_eq!(fetch.request(), Some(id));
-        let disconnect = Plain::Disconnect { target: target.clone(), close: true };
+        let disconnect = Plain::Disconnect { target: target.clone(), close: true, request: None };
         assert_eq!(disconnect.request(), None);
         assert_eq!(disconnect.target(), Some(&target));
     }
 
     #[test]
+    fn only_the_packet_is_mapped() {
+        let target = Target::rooms("a");
+        let broadcast = Plain::Broadcast { packet: [1].into(), target: target.clone(), ack: None };
+        let mapped = broadcast.map_packet(|packet| packet.len());
+        assert_eq!(mapped, Operation::Broadcast { packet: 1, target: target.clone(), ack: None });
+        let leave = Plain::Leave { target: target.clone(), rooms: "b".into_rooms(), request: None };
+        let mapped = leave.map_packet(|_| unreachable!());
+        let rooms = "b".into_rooms();
+        assert_eq!(mapped, Operation::<(), String>::Leave { target, rooms, request: None });
+    }
+
+    #[test]
     fn a_server_side_emit_concerns_no_socket() {
-        let args = ["x".to_owned()].into();
+        let args = vec!["x".to_owned()];
         let emit = Plain::ServerSideEmit { event: "ping".into(), args, request: None };
         assert_eq!(emit.target(), None);
         assert_eq!(emit.request(), None);

@@ -2,26 +2,39 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::config::options::{CONFIG, Form, OPTIONS, Spec, find};
 use crate::config::{Given, Layer, Source, split};
+use crate::hash_bench::{self, HashBench};
+use crate::status::Question;
 
 /// What the command is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
+    /// Run the supervisor, or one of its workers.
+    Cluster,
+    /// Run one process.
     Serve,
+    /// Ask a running cluster.
+    Ask(Question),
     CheckConfig,
+    /// Needs no configuration.
+    HashBench(HashBench),
 }
+
+const JSON: &str = "json";
+const WORKER: &str = "worker";
 
 const ABOUT: &str = "\
 A Socket.IO server: the official clients connect to it as they are.
 
-Without a command it serves. It then answers
+Without a command it runs a cluster: one worker process for each processor, all on one port. It then
+answers
   /            the chat demo, for browsers
   /socket.io/  Socket.IO; the files of the official client too, if they are found
   /health      200 while it serves, 503 while it drains
-  /metrics     counters for Prometheus";
+  /metrics     counters for Prometheus, of the worker that is asked; --admin has those of all";
 
 const AFTER: &str = "\
 Where options come from:
@@ -38,6 +51,8 @@ Values:
 
 Examples:
   sedge                                      the demo at http://127.0.0.1:3000
+  sedge status                               how its workers are doing
+  sedge --workers 4 --trusted-proxy 10.0.0.0/8 --forwarded x-forwarded-for
   sedge --listen 0.0.0.0:8080 --listen [::1]:8080
   sedge --no-demo --cors-origin https://example.com --cors-credentials
   sedge --config /etc/sedge.toml check-config
@@ -45,7 +60,8 @@ Examples:
 
 Signals:
   SIGINT and SIGTERM end it in order: /health says 503, nobody is let in any more, and clients are
-  closed so that they reconnect elsewhere by themselves. A second one ends it at once.
+  closed batch by batch, so that they reconnect elsewhere by themselves and not all at once. A second
+  one ends it at once.
 
 Exit codes:
   0  ended in order
@@ -66,14 +82,37 @@ pub(crate) fn command() -> Command {
         .about(ABOUT)
         .after_help(AFTER)
         .subcommand(
-            Command::new("serve")
-                .about("Serves; this is also what happens without a command")
+            Command::new("cluster")
+                .about("Serves with many processes; this is also what happens without a command")
                 .after_help(AFTER),
         )
+        .subcommand(Command::new("serve").about("Serves with this process alone").after_help(AFTER))
+        .subcommand(
+            Command::new("status")
+                .about("Shows the workers of a running cluster; fails unless it serves")
+                .arg(
+                    Arg::new(JSON)
+                        .long(JSON)
+                        .action(ArgAction::SetTrue)
+                        .help("As JSON, for programs"),
+                ),
+        )
+        .subcommand(
+            Command::new("drain")
+                .about("Ends a running cluster in order, or replaces a worker")
+                .arg(
+                    Arg::new(WORKER)
+                        .value_name("WORKER")
+                        .value_parser(value_parser!(u8))
+                        .help("Only this worker, which is started anew"),
+                ),
+        )
+        .subcommand(Command::new("stop").about("Ends a running cluster at once"))
         .subcommand(
             Command::new("check-config")
                 .about("Shows the configuration in effect, or what is wrong with it"),
         )
+        .subcommand(hash_bench::command())
         .arg(config)
         .args(OPTIONS.iter().flat_map(flags))
 }
@@ -121,8 +160,19 @@ fn no(spec: &Spec) -> String {
 pub(crate) fn read(matches: &ArgMatches) -> (Task, Layer) {
     let (task, matches) = match matches.subcommand() {
         Some(("check-config", matches)) => (Task::CheckConfig, matches),
-        Some((_, matches)) => (Task::Serve, matches),
-        None => (Task::Serve, matches),
+        Some((hash_bench::NAME, matches)) => {
+            return (Task::HashBench(hash_bench::read(matches)), Layer::new());
+        }
+        Some(("serve", matches)) => (Task::Serve, matches),
+        Some(("status", matches)) => {
+            (Task::Ask(Question::Status { json: matches.get_flag(JSON) }), matches)
+        }
+        Some(("drain", matches)) => {
+            (Task::Ask(Question::Drain { worker: matches.get_one(WORKER).copied() }), matches)
+        }
+        Some(("stop", matches)) => (Task::Ask(Question::Stop), matches),
+        Some((_, matches)) => (Task::Cluster, matches),
+        None => (Task::Cluster, matches),
     };
     let mut layer = Layer::new();
     let mut give = |name, values| {
@@ -162,8 +212,15 @@ mod tests {
 
     #[test]
     fn flags_stand_before_or_behind_the_command_or_without_one() {
-        for line in ["sedge --path /a", "sedge serve --path /a", "sedge --path /a serve"] {
-            assert_eq!(parse(line).0, Task::Serve, "{line}");
+        for (line, task) in [
+            ("sedge --path /a", Task::Cluster),
+            ("sedge cluster --path /a", Task::Cluster),
+            ("sedge serve --path /a", Task::Serve),
+            ("sedge --path /a serve", Task::Serve),
+            ("sedge --path /a status --json", Task::Ask(Question::Status { json: true })),
+            ("sedge drain 3 --path /a", Task::Ask(Question::Drain { worker: Some(3) })),
+        ] {
+            assert_eq!(parse(line).0, task, "{line}");
             assert_eq!(values(line, "path"), ["/a"], "{line}");
         }
         assert_eq!(parse("sedge check-config --path /a").0, Task::CheckConfig);

@@ -22,11 +22,12 @@ const LOBBY: &str = "lobby";
 /// The Socket.IO room of everybody who has said hello.
 const GREETED: &str = "greeted";
 
-/// This program is one worker.
-const WORKER: u8 = 0;
-
 /// From one announcement to the next: short enough to look immediate.
 const GATHERING: Duration = Duration::from_millis(100);
+
+/// How often a worker looks whether something has changed that none of its own clients did: a worker
+/// that was killed tells nobody, and the announcements of two workers can overtake each other.
+const LOOK: Duration = Duration::from_secs(2);
 
 const NAME_MAX: usize = 32;
 const TEXT_MAX: usize = 2000;
@@ -141,19 +142,27 @@ struct Refused<'a> {
     error: &'a str,
 }
 
-/// The name of this machine, as the page shows it.
-struct NodeName(String);
+/// Where this program runs, as the page shows it.
+pub(crate) struct Place {
+    /// The machine.
+    pub(crate) node: String,
+    /// Which of the machine's workers it is.
+    pub(crate) worker: u8,
+    /// How many there are.
+    pub(crate) workers: u16,
+}
 
 /// Gives the server what the demo's handlers need.
-pub(crate) fn prepare(builder: ServerBuilder, node: String) -> ServerBuilder {
-    builder.state(Announcer::new()).state(NodeName(node))
+pub(crate) fn prepare(builder: ServerBuilder, place: Place) -> ServerBuilder {
+    builder.state(Announcer::new()).state(place)
 }
 
 /// Registers the demo's handlers on a server that was [prepared](prepare), and starts its task on the
 /// current runtime.
 pub(crate) fn install(io: &Server) {
-    io.on_connect(async |socket: Socket, State(node): State<NodeName>| {
-        let served_by = ServedBy { node: &node.0, worker: WORKER, shard: socket.shard() };
+    io.on_connect(async |socket: Socket, State(place): State<Place>| {
+        let (node, worker) = (&*place.node, place.worker);
+        let served_by = ServedBy { node, worker, shard: socket.shard() };
         socket.emit("server", &served_by)
     });
     io.on("hello", hello);
@@ -166,9 +175,9 @@ pub(crate) fn install(io: &Server) {
             announcer.changed([person.room]);
         }
     });
-    if let Some(announcer) = io.state::<Announcer>() {
+    if let (Some(announcer), Some(place)) = (io.state::<Announcer>(), io.state::<Place>()) {
         let io = io.clone();
-        tokio::spawn(async move { announcer.run(&io).await });
+        tokio::spawn(async move { announcer.run(&io, place.workers > 1).await });
     }
 }
 
@@ -253,7 +262,8 @@ fn enter(socket: &Socket, announcer: &Announcer, name: &str, room: &str) -> Resu
     }
     let (name, room) = (name.to_owned(), room.to_owned());
     let typing = !moved && before.as_ref().is_some_and(|person| person.typing);
-    let person = Person { name, room, worker: WORKER, typing };
+    let worker = socket.server().state::<Place>().map_or(0, |place| place.worker);
+    let person = Person { name, room, worker, typing };
     socket.set_data(&person).map_err(|error| error.to_string())?;
     let mut rooms = vec![person.room.clone()];
     if moved {
@@ -353,6 +363,17 @@ impl View {
         View { change, rooms: rooms.collect(), people }
     }
 
+    /// The rooms in which others are than before.
+    fn rooms_that_differ(&self, before: &View) -> BTreeSet<String> {
+        let of = |view: &View| -> BTreeSet<(Arc<str>, String, String)> {
+            let person =
+                |(id, p): &(Arc<str>, Person)| (id.clone(), p.name.clone(), p.room.clone());
+            view.people.iter().map(person).collect()
+        };
+        let (now, before) = (of(self), of(before));
+        now.symmetric_difference(&before).map(|(_, _, room)| room.clone()).collect()
+    }
+
     fn people(&self, room: &str) -> Vec<Member<'_>> {
         let here = self.people.iter().filter(|(_, person)| person.room == room);
         here.map(|(id, p)| Member { id, name: &p.name, worker: p.worker }).collect()
@@ -401,32 +422,38 @@ impl Announcer {
         }
     }
 
-    /// Announces for as long as the program runs.
-    async fn run(&self, io: &Server) {
+    /// Announces for as long as the program runs. `look` is whether others may change what is there.
+    async fn run(&self, io: &Server, look: bool) {
         loop {
-            self.wake.notified().await;
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(LOOK), if look => {}
+            }
             self.announce(io).await;
             tokio::time::sleep(GATHERING).await;
         }
     }
 
     async fn announce(&self, io: &Server) {
-        let (change, changed) = {
+        let (change, mut changed) = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             (pending.change, std::mem::take(&mut pending.rooms))
         };
         let sockets = match io.in_(GREETED).fetch_sockets().await {
             Ok(sockets) => sockets,
-            // Some shards were too busy to answer: better part of them than none.
+            // Some shards or workers did not answer: better part of them than none.
             Err(incomplete) => incomplete.partial,
         };
         let view = Arc::new(View::new(change, &sockets));
+        let own = !changed.is_empty();
         let before = self.view.send_replace(Arc::clone(&view));
+        changed.extend(view.rooms_that_differ(&before));
         for room in &changed {
             let people = view.people(room);
             let _ = io.to(room_of(room)).emit("people", &PeopleOf { room, people });
         }
-        if before.rooms != view.rooms {
+        // What others have announced meanwhile is not known here.
+        if own || before.rooms != view.rooms {
             let _ = io.to(GREETED).emit("rooms", &view.rooms);
         }
     }

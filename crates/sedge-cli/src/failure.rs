@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use sedge_cluster::ClusterError;
+
 use crate::config::Problems;
 
 /// Why the command cannot do what it is told; the words are for whoever started it.
@@ -17,6 +19,10 @@ pub(crate) enum Failure {
     Start(String),
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// The cluster cannot be run.
+    Cluster(ClusterError),
+    /// A running cluster cannot be asked.
+    Control(sedge_cluster::control::ControlError),
 }
 
 impl Failure {
@@ -24,7 +30,21 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Config(_) | Failure::Tls(_) => ExitCode::from(2),
-            Failure::Start(_) | Failure::Listen(..) => ExitCode::FAILURE,
+            Failure::Start(_) | Failure::Listen(..) | Failure::Cluster(_) | Failure::Control(_) => {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Listen { address, source } => match address.parse() {
+                Ok(address) => Failure::Listen(address, source),
+                Err(_) => Failure::Cluster(ClusterError::Listen { address, source }),
+            },
+            error => Failure::Cluster(error),
         }
     }
 }
@@ -41,6 +61,8 @@ impl std::fmt::Display for Failure {
             Failure::Config(problems) => problems.fmt(f),
             Failure::Tls(problem) => write!(f, "TLS: {problem}"),
             Failure::Start(problem) => f.write_str(problem),
+            Failure::Cluster(error) => error.fmt(f),
+            Failure::Control(error) => error.fmt(f),
             Failure::Listen(address, error) => {
                 write!(f, "cannot listen on {address}: {error}{}", hint(*address, error))
             }

@@ -6,14 +6,17 @@
 
 mod args;
 mod client_files;
+mod cluster;
 mod config;
 mod demo;
 mod failure;
+mod hash_bench;
 mod http;
 mod logging;
 mod metrics;
 mod nofile;
 mod serve;
+mod status;
 mod tls;
 
 use std::io::Write as _;
@@ -34,10 +37,13 @@ fn main() -> ExitCode {
 }
 
 fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
-    let settings = Settings::read(Typed::gather(flags, std::env::vars_os())?)?;
+    let settings = || Ok::<_, Failure>(Settings::read(Typed::gather(flags, std::env::vars_os())?)?);
     match task {
-        Task::Serve => serve::run(&settings),
+        Task::Cluster => cluster::run(&settings()?),
+        Task::Serve => serve::run(&settings()?),
+        Task::Ask(question) => status::ask(question, &settings()?.cluster.run_dir),
         Task::CheckConfig => {
+            let settings = settings()?;
             check(&settings)?;
             for remark in &settings.remarks {
                 eprintln!("sedge: {remark}");
@@ -46,6 +52,7 @@ fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
             let _ = std::io::stdout().write_all(settings.show().as_bytes());
             Ok(ExitCode::SUCCESS)
         }
+        Task::HashBench(bench) => Ok(hash_bench::run(bench)),
     }
 }
 

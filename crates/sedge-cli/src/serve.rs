@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sedge::{ListenOptions, Listening, Server};
+use sedge::{ListenOptions, Listening, Server, ServerBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client_files::ADVICE;
 use crate::config::settings::Settings;
+use crate::demo::Place;
 use crate::failure::Failure;
 use crate::http::{Routes, Site};
 use crate::{demo, logging, nofile, tls};
@@ -57,11 +58,39 @@ struct Running {
 }
 
 async fn start(settings: &Settings) -> Result<Running, Failure> {
+    let Made { server, options, draining } = make(settings, settings.server(), 0, 1)?;
+    let mut listening = Vec::with_capacity(settings.listen.len());
+    for address in &settings.listen {
+        let opened = server.listen_with(*address, options.clone()).await;
+        listening.push(opened.map_err(|error| Failure::Listen(*address, error))?);
+    }
+    tell(settings, &server);
+    for open in &listening {
+        announce(settings.scheme(), &open.local_addr().to_string());
+    }
+    Ok(Running { server, listening, draining })
+}
+
+/// A server that does not listen yet.
+pub(crate) struct Made {
+    pub(crate) server: Server,
+    /// What its listeners do besides Socket.IO.
+    pub(crate) options: ListenOptions,
+    /// To be set when the end begins.
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+/// Makes a server that is one of so many workers, with everything the command adds to the library's.
+pub(crate) fn make(
+    settings: &Settings,
+    mut builder: ServerBuilder,
+    worker: u8,
+    workers: u16,
+) -> Result<Made, Failure> {
     let tls = settings.tls.as_ref().map(tls::load).transpose().map_err(Failure::Tls)?;
-    let mut builder = settings.server();
     if settings.demo {
         let node = settings.node_name.clone().unwrap_or_else(host_name);
-        builder = demo::prepare(builder, node);
+        builder = demo::prepare(builder, Place { node, worker, workers });
     }
     let server = builder.build().map_err(|error| Failure::Start(error.to_string()))?;
     if settings.demo {
@@ -75,26 +104,22 @@ async fn start(settings: &Settings) -> Result<Running, Failure> {
         client_found: settings.client_dir.is_some(),
         draining: Arc::clone(&draining),
     });
-    let (scheme, options) = match tls {
-        Some(config) => ("https", ListenOptions::new().fallback(routes).tls(config)),
-        None => ("http", ListenOptions::new().fallback(routes)),
-    };
-    let mut listening = Vec::with_capacity(settings.listen.len());
-    for address in &settings.listen {
-        let opened = server.listen_with(*address, options.clone()).await;
-        listening.push(opened.map_err(|error| Failure::Listen(*address, error))?);
+    let mut options = ListenOptions::new().fallback(routes);
+    if let Some(config) = tls {
+        options = options.tls(config);
     }
-    tell(settings, &server);
-    for open in &listening {
-        announce(scheme, open);
-    }
-    Ok(Running { server, listening, draining })
+    Ok(Made { server, options, draining })
 }
 
 /// What whoever reads the log wants to know about this start.
 fn tell(settings: &Settings, server: &Server) {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, shards = server.shard_count(), path = settings.path, "sedge starts");
+    tell_of_client(settings);
+}
+
+/// Whether browsers get the official client, and what to do if not.
+pub(crate) fn tell_of_client(settings: &Settings) {
     match &settings.client_dir {
         Some(dir) => tracing::info!(dir = %dir.display(), "the official client is served"),
         None if settings.demo => {
@@ -108,10 +133,13 @@ fn tell(settings: &Settings, server: &Server) {
 }
 
 /// The line for whoever waits for the server, on standard output: its form is a promise.
-fn announce(scheme: &str, listening: &Listening) {
+pub(crate) fn announce(scheme: &str, address: &str) {
     let mut out = std::io::stdout().lock();
     // Nobody may be reading, which is no fault.
-    let _ = writeln!(out, "listening on {scheme}://{}", listening.local_addr());
+    let _ = match address.strip_prefix("unix:") {
+        Some(path) => writeln!(out, "listening on {path}, {scheme}"),
+        None => writeln!(out, "listening on {scheme}://{address}"),
+    };
     let _ = out.flush();
 }
 

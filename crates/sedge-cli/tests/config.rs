@@ -26,6 +26,12 @@ fn help_and_version_succeed() {
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(text(&output.stdout).contains("--ping-interval"), "{args:?}");
     }
+    for args in [["hash-bench", "--help"], ["help", "hash-bench"]] {
+        let output = output(&args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(text(&output.stdout).contains("node-cluster-socket.io"), "{args:?}");
+        assert!(!text(&output.stdout).contains("--ping-interval"), "not of this command");
+    }
     let version = output(&["--version"]);
     assert_eq!(text(&version.stdout), format!("sedge {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -35,6 +41,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
     for (args, words) in [
         (&["--ping-intervall", "1s"][..], "--ping-interval"),
         (&["dance"], "dance"),
+        (&["hash-bench", "1"], "2..=1023"),
         (&["--ping-interval", "soon"], "--ping-interval: \"soon\" is not a duration"),
         (&["--listen", "everywhere"], "--listen: \"everywhere\" is not an address"),
         (&["--ping-timeout", "0s"], "given by --ping-timeout"),
@@ -49,6 +56,16 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         assert!(stderr.contains(words), "{args:?}: {stderr}");
         assert_eq!(text(&output.stdout), "", "{args:?}");
     }
+}
+
+#[test]
+fn hash_bench_needs_no_configuration() {
+    let folder = Folder::new();
+    let mut command = sedge(&folder);
+    command.args(["hash-bench", "4", "--addresses", "1000"]).env("SEDGE_PING_TIMEOUT", "soon");
+    let output = command.output().expect("the program starts");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert!(text(&output.stdout).starts_with("1,000 random IPv4 addresses over 4 slots"));
 }
 
 #[test]
@@ -100,7 +117,7 @@ fn options_reach_the_server() {
     folder.write("sedge.toml", "ping-interval = '7s'\npath = '/file'\ncookie = 'node'\n");
     let mut command = sedge(&folder);
     command
-        .args(["--config", "sedge.toml", "--listen", "127.0.0.1:0", "--path", "/chat"])
+        .args(["serve", "--config", "sedge.toml", "--listen", "127.0.0.1:0", "--path", "/chat"])
         .envs([
             ("SEDGE_PING_TIMEOUT", "3s"),
             ("SEDGE_CORS_ORIGIN", "https://a.example,https://b.example"),
@@ -134,12 +151,14 @@ fn several_addresses_are_listened_on() {
 fn a_port_in_use_is_told_with_a_hint() {
     let server = Sedge::start(&[]);
     let address = server.address.to_string();
-    let output = output(&["--listen", &address]);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains(&format!("cannot listen on {address}")), "{stderr}");
-    assert!(stderr.contains("Another program listens there"), "{stderr}");
-    assert_eq!(text(&output.stdout), "");
+    for command in ["serve", "cluster"] {
+        let output = output(&[command, "--listen", &address, "--run-dir", "run"]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(&format!("cannot listen on {address}")), "{stderr}");
+        assert!(stderr.contains("Another program listens there"), "{stderr}");
+        assert_eq!(text(&output.stdout), "");
+    }
 }
 
 #[test]

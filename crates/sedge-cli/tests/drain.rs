@@ -80,7 +80,7 @@ fn the_port_is_free_at_once_after_a_kill() {
     assert_eq!(server.wait().code, None);
     let folder = common::Folder::new();
     let mut command = common::sedge(&folder);
-    command.args(["--listen", &address]);
+    command.args(["serve", "--listen", &address]);
     let again = Sedge::run(command, folder);
     assert_eq!(again.address.to_string(), address);
 }

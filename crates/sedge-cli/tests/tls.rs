@@ -12,11 +12,21 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 #[test]
 fn health_is_answered_over_tls() {
+    let serve: &[&str] = &["serve"];
+    // A supervisor passes on what it cannot read.
+    let cluster: &[&str] = &["cluster", "--workers", "2", "--run-dir", "run"];
+    for command in [serve, cluster] {
+        health_over_tls(command);
+    }
+}
+
+fn health_over_tls(arguments: &[&str]) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let folder = Folder::new();
     let cert = folder.write("cert.pem", &made.cert.pem());
     let key = folder.write("key.pem", &made.signing_key.serialize_pem());
     let mut command = sedge(&folder);
+    command.args(arguments);
     command.args(["--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]);
     let server = Sedge::run_with(command, folder, "https");
 

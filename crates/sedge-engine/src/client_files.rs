@@ -117,7 +117,8 @@ impl ClientFiles {
             return Some(response);
         }
         out.insert(CONTENT_TYPE, content_type(file.name));
-        let encoding = negotiate_among(Encoding::FOR_FILES, headers.get(ACCEPT_ENCODING));
+        let accepted = headers.get(ACCEPT_ENCODING).and_then(|accepted| accepted.to_str().ok());
+        let encoding = negotiate_among(Encoding::FOR_FILES, accepted);
         let body = match encoding.and_then(|encoding| file.compressed(encoding)) {
             Some((encoding, body)) => {
                 out.insert(CONTENT_ENCODING, encoding.header_value());

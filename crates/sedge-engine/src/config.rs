@@ -18,6 +18,7 @@ use crate::client_files::ClientFiles;
 use crate::hooks::Hooks;
 use crate::http::cookie::SetCookie;
 use crate::http::cors::CorsPolicy;
+use crate::passing::SiblingsHandle;
 
 mod builder;
 #[cfg(test)]
@@ -65,6 +66,8 @@ pub struct Local {
     pub(crate) node: u16,
     /// This worker's tag in session ids.
     pub(crate) worker: u8,
+    /// The way to the other workers of this node.
+    pub(crate) siblings: Option<SiblingsHandle>,
     /// Threads that serve connections: 1 to 256.
     pub(crate) shards: usize,
     /// For the whole upgrade, from the opening of the probing WebSocket.

@@ -4,11 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
 use sedge_protocol::sid::SidCodec;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -16,11 +16,14 @@ use tokio::sync::{mpsc, oneshot};
 use crate::application::Application;
 use crate::config::Config;
 use crate::http::Peer;
-use crate::http::body::{RequestBody, ResponseBody};
+use crate::http::answer::Answer;
+use crate::http::body::RequestBody;
+use crate::http::head::Head;
 use crate::http::upgrade::Ticket;
 use crate::io::{Detached, Io};
 use crate::listener::{self, ListenOptions, ListenerContext, Listening};
 use crate::metrics::{Metrics, ShardMetrics};
+use crate::passing::Passed;
 use crate::shard::Shard;
 use crate::shard::driver::Driver;
 use crate::tasks;
@@ -36,6 +39,7 @@ struct EngineInner<A: Application> {
     config: Arc<Config>,
     codec: SidCodec,
     shards: Arc<[ShardHandle<A>]>,
+    refusing: Arc<AtomicBool>,
 }
 
 impl<A: Application> Clone for Engine<A> {
@@ -67,7 +71,7 @@ pub(crate) enum Command<A: Application> {
     /// A request for a session of this shard, or from the tower service.
     Request(Box<Forwarded>),
     /// A connection that was accepted elsewhere.
-    Accept(std::net::TcpStream, SocketAddr, Arc<ListenerContext>),
+    Accept(Box<Passed>, Arc<ListenerContext>),
     /// A connection whose WebSocket handshake was answered elsewhere.
     Adopt(Box<Adoption>),
     Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
@@ -76,16 +80,28 @@ pub(crate) enum Command<A: Application> {
 
 /// A request on its way to another shard.
 pub(crate) struct Forwarded {
-    pub(crate) request: Request<RequestBody>,
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody,
     pub(crate) peer: Peer,
-    pub(crate) reply: oneshot::Sender<Response<ResponseBody>>,
+    pub(crate) reply: oneshot::Sender<Answer>,
 }
 
 /// An upgraded connection on its way to another shard.
 pub(crate) struct Adoption {
     pub(crate) ticket: Ticket,
     pub(crate) io: Detached,
-    pub(crate) early: bytes::Bytes,
+    pub(crate) answer: Bytes,
+    pub(crate) early: Bytes,
+}
+
+/// An upgraded connection on the shard it arrived at.
+pub(crate) struct Upgraded {
+    pub(crate) ticket: Ticket,
+    pub(crate) io: Io,
+    /// What has not been written yet of the answer to the handshake.
+    pub(crate) answer: Bytes,
+    /// What the client sent right behind its request.
+    pub(crate) early: Bytes,
 }
 
 /// Why an engine could not start.
@@ -111,6 +127,8 @@ pub(crate) struct Worker<A: Application> {
     pub(crate) shard: Shard,
     pub(crate) app: A,
     pub(crate) shards: Arc<[ShardHandle<A>]>,
+    /// No new sessions are taken; see [`Engine::refuse_sessions`].
+    pub(crate) refusing: Arc<AtomicBool>,
 }
 
 impl<A: Application> Engine<A> {
@@ -130,19 +148,23 @@ impl<A: Application> Engine<A> {
             })
             .collect();
         let make = Arc::new(make);
+        let refusing = Arc::new(AtomicBool::new(false));
         for (index, receiver) in receivers.into_iter().enumerate() {
             let (config, shards) = (Arc::clone(&config), Arc::clone(&shards));
-            let make = Arc::clone(&make);
+            let (make, refusing) = (Arc::clone(&make), Arc::clone(&refusing));
             let fail = |source| StartError::Shard { shard: index, source };
             let (started, wait) = std::sync::mpsc::sync_channel(1);
             thread::Builder::new()
                 .name(format!("sedge-shard-{index}"))
-                .spawn(move || run_shard(index, &config, shards, receiver, &*make, &started))
+                .spawn(move || {
+                    let shards = Shards { shards, refusing };
+                    run_shard(index, &config, shards, receiver, &*make, &started);
+                })
                 .map_err(fail)?;
             wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
         }
         let codec = config.sid_codec();
-        Ok(Engine { inner: Arc::new(EngineInner { config, codec, shards }) })
+        Ok(Engine { inner: Arc::new(EngineInner { config, codec, shards, refusing }) })
     }
 
     /// The configuration it was started with.
@@ -188,6 +210,12 @@ impl<A: Application> Engine<A> {
         answer.await.map_err(|_| ended())?
     }
 
+    /// Takes no new sessions from now on, or takes them again. Clients that ask for one get 503 with
+    /// `Retry-After`; sessions that are open go on.
+    pub fn refuse_sessions(&self, refuse: bool) {
+        self.inner.refusing.store(refuse, Ordering::Relaxed);
+    }
+
     /// Counters and gauges, one set per shard.
     pub fn metrics(&self) -> Vec<Metrics> {
         self.inner.shards.iter().map(|shard| shard.metrics.snapshot()).collect()
@@ -224,10 +252,16 @@ impl<A: Application> Engine<A> {
     }
 }
 
+/// What the shards of an engine share.
+struct Shards<A: Application> {
+    shards: Arc<[ShardHandle<A>]>,
+    refusing: Arc<AtomicBool>,
+}
+
 fn run_shard<A: Application>(
     index: usize,
     config: &Arc<Config>,
-    shards: Arc<[ShardHandle<A>]>,
+    engine: Shards<A>,
     commands: mpsc::Receiver<Command<A>>,
     make: &(impl Fn(Shard) -> A + ?Sized),
     started: &std::sync::mpsc::SyncSender<io::Result<()>>,
@@ -242,11 +276,12 @@ fn run_shard<A: Application>(
             return;
         }
     };
+    let Shards { shards, refusing } = engine;
     let metrics = Arc::clone(&shards[index].metrics);
     let done = runtime.block_on(async {
         let shard = Shard::new(index, Arc::clone(config), config.sid_codec(), metrics);
         let app = make(shard.clone());
-        let worker = Rc::new(Worker { shard, app, shards });
+        let worker = Rc::new(Worker { shard, app, shards, refusing });
         // The engine waits for this, so somebody is there to receive it.
         let _ = started.send(Ok(()));
         // One turn may write to every connection; tokio's budget of 128 operations per task would
@@ -273,14 +308,14 @@ async fn serve_commands<A: Application>(
             Command::Request(forwarded) => {
                 tasks::spawn_local(serve_forwarded(Rc::clone(worker), *forwarded));
             }
-            Command::Accept(stream, address, context) => {
+            Command::Accept(connection, context) => {
                 worker.shards[worker.shard.index()].in_transit.fetch_sub(1, Ordering::Relaxed);
-                listener::take_over(worker, stream, address, context);
+                listener::take_over(worker, *connection, context);
             }
             Command::Adopt(adoption) => {
-                let Adoption { ticket, io, early } = *adoption;
+                let Adoption { ticket, io, answer, early } = *adoption;
                 match io.attach() {
-                    Ok(io) => worker.adopt(ticket, io, early),
+                    Ok(io) => worker.adopt(ticket, io, answer, early),
                     Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
                 }
             }
@@ -309,10 +344,10 @@ async fn serve_commands<A: Application>(
 }
 
 async fn serve_forwarded<A: Application>(worker: Rc<Worker<A>>, forwarded: Forwarded) {
-    let Forwarded { request, peer, mut reply } = forwarded;
+    let Forwarded { head, body, peer, mut reply } = forwarded;
     tokio::select! {
-        response = worker.handle(request, peer) => {
-            let _ = reply.send(response);
+        answer = worker.handle(head, body, peer) => {
+            let _ = reply.send(answer);
         }
         // The client has gone; dropping the handler reports it.
         () = reply.closed() => {}
@@ -324,22 +359,25 @@ impl<A: Application> Worker<A> {
     pub(crate) async fn forward(
         &self,
         shard: usize,
-        request: Request<RequestBody>,
+        head: Head,
+        body: RequestBody,
         peer: Peer,
-    ) -> Response<ResponseBody> {
-        send_request(&self.shards[shard], request, peer).await
+    ) -> Answer {
+        send_request(&self.shards[shard], head, body, peer).await
     }
 
     /// Hands an upgraded connection to the shard that its ticket names.
-    pub(crate) fn settle(self: &Rc<Self>, ticket: Ticket, io: Io, early: bytes::Bytes) {
+    pub(crate) fn settle(self: &Rc<Self>, upgraded: Upgraded) {
+        let Upgraded { ticket, io, answer, early } = upgraded;
         if ticket.shard == self.shard.index() {
-            return self.adopt(ticket, io, early);
+            return self.adopt(ticket, io, answer, early);
         }
         let Ok(io) = io.detach() else { return };
         let sender = self.shards[ticket.shard].sender.clone();
         tasks::spawn_local(async move {
             // If the shard has ended, so has the session.
-            let _ = sender.send(Command::Adopt(Box::new(Adoption { ticket, io, early }))).await;
+            let adoption = Adoption { ticket, io, answer, early };
+            let _ = sender.send(Command::Adopt(Box::new(adoption))).await;
         });
     }
 
@@ -377,11 +415,12 @@ impl<A: Application> Worker<A> {
 /// Lets a shard answer a request.
 pub(crate) async fn send_request<A: Application>(
     shard: &ShardHandle<A>,
-    request: Request<RequestBody>,
+    head: Head,
+    body: RequestBody,
     peer: Peer,
-) -> Response<ResponseBody> {
+) -> Answer {
     let (reply, answer) = oneshot::channel();
-    let forwarded = Box::new(Forwarded { request, peer, reply });
+    let forwarded = Box::new(Forwarded { head, body, peer, reply });
     if shard.sender.send(Command::Request(forwarded)).await.is_err() {
         return crate::http::unavailable();
     }

@@ -6,8 +6,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use http::HeaderMap;
-use http::request::Parts;
+use crate::http::head::Head;
 
 /// The head of the handshake request and what is known about the connection it came on.
 #[derive(Debug)]
@@ -25,23 +24,21 @@ impl Handshake {
     /// Copies what is needed from a request head. Values that are not UTF-8 are kept with
     /// replacement characters. Without `keep_headers` only the URL is kept.
     pub(crate) fn new(
-        parts: &Parts,
+        head: &Head,
         address: Option<SocketAddr>,
         secure: bool,
         keep_headers: bool,
     ) -> Handshake {
-        let url = parts.uri.path_and_query().map_or("/", |pq| pq.as_str());
-        let headers = if keep_headers { Some(&parts.headers) } else { None };
-        let size = url.len() + headers.map_or(0, head_size);
-        let mut text = String::with_capacity(size);
+        let url = head.target();
+        let lines = || head.lines().take(if keep_headers { usize::MAX } else { 0 });
+        let size: usize = lines().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut text = String::with_capacity(url.len() + size);
         text.push_str(url);
-        for (name, value) in headers.into_iter().flatten() {
-            text.push_str(name.as_str());
+        for (name, value) in lines() {
+            // Names are ASCII, or a parser would have refused the head.
+            text.extend(name.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
             text.push('\0');
-            match value.to_str() {
-                Ok(value) => text.push_str(value),
-                Err(_) => text.push_str(&String::from_utf8_lossy(value.as_bytes())),
-            }
+            text.push_str(&String::from_utf8_lossy(value));
             text.push('\n');
         }
         Handshake {
@@ -85,7 +82,7 @@ impl Handshake {
     }
 
     /// The peer's address, where the connection has one and it is known (behind a tower service it
-    /// comes from the request's [`PeerAddr`](crate::PeerAddr) extension or axum's `ConnectInfo`).
+    /// comes from the request's [`PeerAddr`](crate::PeerAddr) extension).
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
@@ -104,8 +101,4 @@ impl Handshake {
     pub fn xdomain(&self) -> bool {
         self.header("origin").is_some()
     }
-}
-
-fn head_size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum()
 }

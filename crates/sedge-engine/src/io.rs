@@ -1,4 +1,4 @@
-//! The byte stream under a WebSocket.
+//! The byte stream under a connection.
 
 use std::io;
 use std::io::IoSlice;
@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-/// A stream that is not plain TCP: TLS, or one that lives on another runtime.
+/// A stream that is not the kernel's: TLS, or one that lives on another runtime.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// A connection's stream. Plain TCP is not boxed: it is the common case and shared by thousands.
+/// A connection's stream. Sockets are not boxed: they are the common case and there are thousands.
 pub(crate) enum Io {
     Tcp(TcpStream),
+    Unix(UnixStream),
     Other(Box<dyn Stream>),
 }
 
@@ -22,6 +23,7 @@ impl Io {
     fn pin(&mut self) -> Pin<&mut (dyn Stream + '_)> {
         match self {
             Io::Tcp(stream) => Pin::new(stream),
+            Io::Unix(stream) => Pin::new(stream),
             Io::Other(stream) => Pin::new(&mut **stream),
         }
     }
@@ -31,6 +33,7 @@ impl Io {
     pub(crate) fn detach(self) -> io::Result<Detached> {
         match self {
             Io::Tcp(stream) => stream.into_std().map(Detached::Tcp),
+            Io::Unix(stream) => stream.into_std().map(Detached::Unix),
             Io::Other(stream) => Ok(Detached::Other(stream)),
         }
     }
@@ -40,6 +43,8 @@ impl Io {
 pub(crate) enum Detached {
     /// Registered with no runtime.
     Tcp(std::net::TcpStream),
+    /// The same.
+    Unix(std::os::unix::net::UnixStream),
     /// Stays registered with the runtime it was made on, which must go on running.
     Other(Box<dyn Stream>),
 }
@@ -49,6 +54,7 @@ impl Detached {
     pub(crate) fn attach(self) -> io::Result<Io> {
         match self {
             Detached::Tcp(stream) => TcpStream::from_std(stream).map(Io::Tcp),
+            Detached::Unix(stream) => UnixStream::from_std(stream).map(Io::Unix),
             Detached::Other(stream) => Ok(Io::Other(stream)),
         }
     }
@@ -62,6 +68,7 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Other(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -75,6 +82,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Io::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Other(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -90,6 +98,7 @@ impl AsyncWrite for Io {
     fn is_write_vectored(&self) -> bool {
         match self {
             Io::Tcp(stream) => stream.is_write_vectored(),
+            Io::Unix(stream) => stream.is_write_vectored(),
             Io::Other(stream) => stream.is_write_vectored(),
         }
     }

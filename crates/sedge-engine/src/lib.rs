@@ -56,7 +56,9 @@ mod io;
 pub mod limits;
 mod listener;
 mod metrics;
+mod native;
 mod outbox;
+mod passing;
 mod random;
 mod shard;
 mod tasks;
@@ -77,6 +79,7 @@ pub use http::cookie::{Cookie, SameSite};
 pub use http::cors::{Cors, CorsOrigin};
 pub use listener::{ListenOptions, Listening};
 pub use metrics::Metrics;
+pub use passing::{Inlet, NotPassed, Passed, PassedStream, Passing, Siblings};
 pub use shard::Shard;
 pub use tower::{EngineLayer, EngineService, NotFound, PeerAddr};
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,11 +25,14 @@ use tokio::task::JoinHandle;
 use tower_service::Service;
 
 use crate::application::Application;
-use crate::engine::{Command, Worker};
+use crate::engine::{Upgraded, Worker};
 use crate::http::body::{BoxError, RequestBody, ResponseBody};
+use crate::http::head::Head;
 use crate::http::upgrade::Ticket;
 use crate::http::{Peer, not_found};
 use crate::io::Io;
+use crate::native::{self, End};
+use crate::passing::{Passed, PassedStream};
 use crate::tasks;
 use crate::timed_io::TimedIo;
 use crate::tower::PeerAddr;
@@ -97,6 +100,12 @@ pub(crate) struct ListenerContext {
     options: ListenOptions,
 }
 
+impl ListenerContext {
+    pub(crate) fn new(options: ListenOptions) -> ListenerContext {
+        ListenerContext { options }
+    }
+}
+
 /// A listener that is open. Dropping this value does not close it.
 #[derive(Clone, Debug)]
 pub struct Listening {
@@ -133,7 +142,7 @@ pub(crate) fn start<A: Application>(
     let listener = socket.listen(BACKLOG)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
-    let context = Arc::new(ListenerContext { options });
+    let context = Arc::new(ListenerContext::new(options));
     let task = tasks::spawn_local(accept_all(Rc::clone(worker), listener, stopped, context));
     Ok((Listening { address, stop }, task))
 }
@@ -188,29 +197,28 @@ fn assign<A: Application>(
         tracing::warn!("connection refused: all shards have as many as allowed");
         return;
     }
+    let peer = Peer { address: Some(address), secure: false };
     if shard == own {
-        spawn_connection(worker, Io::Tcp(stream), address, Arc::clone(context));
+        spawn_connection(worker, Io::Tcp(stream), peer, Bytes::new(), Arc::clone(context));
         return;
     }
-    let Ok(stream) = stream.into_std() else { return };
-    let handle = &worker.shards[shard];
-    handle.in_transit.fetch_add(1, Ordering::Relaxed);
-    let command = Command::Accept(stream, address, Arc::clone(context));
-    if handle.sender.try_send(command).is_err() {
-        handle.in_transit.fetch_sub(1, Ordering::Relaxed);
+    let Ok(stream) = stream.into_std().map(PassedStream::Tcp) else { return };
+    let connection = Passed { stream, peer: Some(address), secure: false, read: Bytes::new() };
+    if worker.shards[shard].accept(connection, context).is_err() {
         tracing::warn!(shard, "connection refused: the shard's queue is full");
     }
 }
 
-/// Takes a connection from the shard that accepted it.
+/// Takes a connection that was accepted by another shard or process.
 pub(crate) fn take_over<A: Application>(
     worker: &Rc<Worker<A>>,
-    stream: std::net::TcpStream,
-    address: SocketAddr,
+    connection: Passed,
     context: Arc<ListenerContext>,
 ) {
-    match TcpStream::from_std(stream) {
-        Ok(stream) => spawn_connection(worker, Io::Tcp(stream), address, context),
+    let Passed { stream, peer, secure, read } = connection;
+    let peer = Peer { address: peer, secure };
+    match stream.attach() {
+        Ok(io) => spawn_connection(worker, io, peer, read, context),
         Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
     }
 }
@@ -218,33 +226,33 @@ pub(crate) fn take_over<A: Application>(
 fn spawn_connection<A: Application>(
     worker: &Rc<Worker<A>>,
     io: Io,
-    address: SocketAddr,
+    peer: Peer,
+    read: Bytes,
     context: Arc<ListenerContext>,
 ) {
     let worker = Rc::clone(worker);
     worker.shard.0.metrics.connections_http.add(1);
     #[cfg(feature = "tls")]
-    if let Some(tls) = context.options.tls.clone() {
+    if let Some(tls) = context.options.tls.clone().filter(|_| !peer.secure) {
         tasks::spawn_local(async move {
             let deadline = worker.shard.0.config.local.head_timeout;
             let accept = tokio_rustls::TlsAcceptor::from(tls).accept(io);
             match tokio::time::timeout(deadline, accept).await {
                 Ok(Ok(stream)) => {
-                    let peer = Peer { address: Some(address), secure: true };
-                    serve_connection(worker, Io::Other(Box::new(stream)), peer, context).await;
+                    let (io, peer) = (Io::Other(Box::new(stream)), Peer { secure: true, ..peer });
+                    serve_connection(worker, io, peer, read, context).await;
                 }
                 failed => {
                     worker.shard.0.metrics.connections_http.sub(1);
                     if let Ok(Err(error)) = failed {
-                        tracing::debug!(%error, %address, "TLS handshake failed");
+                        tracing::debug!(%error, ?peer, "TLS handshake failed");
                     }
                 }
             }
         });
         return;
     }
-    let peer = Peer { address: Some(address), secure: false };
-    tasks::spawn_local(serve_connection(worker, io, peer, context));
+    tasks::spawn_local(serve_connection(worker, io, peer, read, context));
 }
 
 /// Serves the requests of one connection until it ends or becomes a WebSocket.
@@ -252,21 +260,55 @@ async fn serve_connection<A: Application>(
     worker: Rc<Worker<A>>,
     io: Io,
     peer: Peer,
+    read: Bytes,
     context: Arc<ListenerContext>,
 ) {
-    let ticket: RefCell<Option<Ticket>> = RefCell::new(None);
     let local = &worker.shard.0.config.local;
     let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
+    let upgraded = match native::serve(&worker, io, peer, read).await {
+        End::Gone => None,
+        End::Answered(io) => {
+            end(io).await;
+            None
+        }
+        // Boxed because it is large and most connections get on without.
+        End::Other(io) => Box::pin(serve_by_hyper(&worker, io, peer, context)).await,
+        End::Upgraded(upgraded) => Some(upgraded),
+        End::Foreign { owner, io, read } => {
+            match Box::pin(worker.pass(owner, io.into_inner(), peer, read)).await {
+                Ok(()) | Err(None) => None,
+                // The client is told why: hyper's way tries once more and answers.
+                Err(Some((io, read))) => {
+                    let mut io = TimedIo::new(io, local.head_timeout, local.body_timeout);
+                    io.put_back(read);
+                    Box::pin(serve_by_hyper(&worker, io, peer, context)).await
+                }
+            }
+        }
+    };
+    worker.shard.0.metrics.connections_http.sub(1);
+    if let Some(upgraded) = upgraded {
+        worker.settle(upgraded);
+    }
+}
+
+/// Serves the requests that [`native`] does not, and all that follow on the connection.
+async fn serve_by_hyper<A: Application>(
+    worker: &Rc<Worker<A>>,
+    io: TimedIo,
+    peer: Peer,
+    context: Arc<ListenerContext>,
+) -> Option<Upgraded> {
+    let ticket: RefCell<Option<Ticket>> = RefCell::new(None);
+    let local = &worker.shard.0.config.local;
     let activity = io.activity();
     let service = service_fn(|request: Request<Incoming>| {
-        let (worker, context, ticket) = (Rc::clone(&worker), Arc::clone(&context), &ticket);
+        let (worker, context, ticket) = (Rc::clone(worker), Arc::clone(&context), &ticket);
         let request_under_way = activity.begin();
         async move {
-            let mut response = serve_request(worker, request, peer, &context).await;
+            let (response, given) = serve_request(worker, request, peer, &context).await;
             drop(request_under_way);
-            if let Some(given) = response.extensions_mut().remove::<Ticket>() {
-                *ticket.borrow_mut() = Some(given);
-            }
+            ticket.replace(given);
             Ok::<_, Infallible>(response)
         }
     });
@@ -281,41 +323,41 @@ async fn serve_connection<A: Application>(
         builder.max_headers(local.headers_max);
     }
     let parts = builder.serve_connection(TokioIo::new(io), service).without_shutdown().await;
-    let ticket = ticket.take();
-    let upgraded = match (parts, ticket) {
-        (Ok(parts), Some(ticket)) => {
-            Some((ticket, parts.io.into_inner().into_inner(), parts.read_buf))
-        }
-        (Ok(parts), None) => {
-            // hyper leaves the end of the stream to us.
-            let _ = tokio::time::timeout(LINGER, end(parts.io.into_inner().into_inner())).await;
-            None
-        }
-        (Err(error), _) => {
+    match parts {
+        Err(error) => {
             tracing::debug!(%error, ?peer, "HTTP connection failed");
             None
         }
-    };
-    worker.shard.0.metrics.connections_http.sub(1);
-    if let Some((ticket, io, read_buf)) = upgraded {
-        worker.settle(ticket, io, read_buf);
+        Ok(parts) => {
+            let (io, early) = (parts.io.into_inner().into_inner(), parts.read_buf);
+            let Some(ticket) = ticket.take() else {
+                // hyper leaves the end of the stream to us.
+                end(io).await;
+                return None;
+            };
+            Some(Upgraded { ticket, io, answer: Bytes::new(), early })
+        }
     }
 }
 
 /// Ends a connection on which nothing more is answered. If a request was answered before all of it
 /// was read, the rest is still read and thrown away: closing at once would make the kernel send a
 /// reset, which can take the answer from the client.
-async fn end(mut io: Io) -> io::Result<()> {
-    io.shutdown().await?;
-    let mut buffer = vec![0; 8 * 1024];
-    let mut total = 0;
-    while total < LINGER_BYTES_MAX {
-        match io.read(&mut buffer).await? {
-            0 => break,
-            n => total += n,
+async fn end(mut io: Io) {
+    let to_its_end = async {
+        io.shutdown().await?;
+        let mut buffer = vec![0; 8 * 1024];
+        let mut total = 0;
+        while total < LINGER_BYTES_MAX {
+            match io.read(&mut buffer).await? {
+                0 => break,
+                n => total += n,
+            }
         }
-    }
-    Ok(())
+        io::Result::Ok(())
+    };
+    // Boxed because it is rare and every connection's task would have to hold it.
+    let _ = Box::pin(tokio::time::timeout(LINGER, to_its_end)).await;
 }
 
 async fn serve_request<A: Application>(
@@ -323,21 +365,22 @@ async fn serve_request<A: Application>(
     request: Request<Incoming>,
     peer: Peer,
     context: &ListenerContext,
-) -> Response<ResponseBody> {
+) -> (Response<ResponseBody>, Option<Ticket>) {
     let mut request = request.map(RequestBody::Incoming);
     if worker.shard.0.config.matches(request.uri().path()).is_some() {
-        return worker.handle(request, peer).await;
+        let (parts, body) = request.into_parts();
+        return worker.handle(Head::parsed(parts), body, peer).await.into_response();
     }
     let Some(fallback) = &context.options.fallback else {
         if request.headers().contains_key(http::header::UPGRADE) {
             Box::pin(unhandled_upgrade(&worker.shard.0.config.local)).await;
         }
-        return not_found();
+        return not_found().into_response();
     };
     if let Some(address) = peer.address {
         request.extensions_mut().insert(PeerAddr(address));
     }
-    fallback(request).await
+    (fallback(request).await, None)
 }
 
 /// Keeps an upgrade request for nobody waiting as the official server does: for a while, in which

@@ -29,6 +29,15 @@ enum Queue {
 }
 
 impl Outbox {
+    /// An outbox with these bytes in front; empty ones count for nothing.
+    pub(crate) fn beginning_with(bytes: Bytes) -> Outbox {
+        let mut outbox = Outbox::default();
+        if !bytes.is_empty() {
+            outbox.push(bytes);
+        }
+        outbox
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.queue, Queue::Empty)
     }

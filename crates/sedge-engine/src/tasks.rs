@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use crate::io::Io;
@@ -18,13 +19,30 @@ const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 thread_local! {
-    /// Goodbyes under way on this thread.
+    /// Goodbyes and answers under way on this thread.
     static LINGERING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many closed WebSockets of this thread's shard have not finished their goodbye.
+/// How many closed WebSockets of this thread's shard have not finished their goodbye, and how many
+/// answers are being written.
 pub(crate) fn lingering() -> usize {
     LINGERING.get()
+}
+
+/// An answer being written: as long as it lives, the shard's shutdown waits for it.
+pub(crate) struct LastWords(());
+
+impl LastWords {
+    pub(crate) fn new() -> LastWords {
+        LINGERING.set(LINGERING.get() + 1);
+        LastWords(())
+    }
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        LINGERING.set(LINGERING.get() - 1);
+    }
 }
 
 /// Runs a future on this thread's runtime.
@@ -37,13 +55,30 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHa
     tokio::spawn(future)
 }
 
+/// Carries bytes both ways until both ends are closed, or one breaks. First, each end is written what is
+/// for it already.
+pub(crate) fn tunnel<T>(mut here: Io, for_here: Bytes, mut there: T, for_there: Bytes)
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    spawn_local(async move {
+        let carried = async {
+            here.write_all(&for_here).await?;
+            there.write_all(&for_there).await?;
+            tokio::io::copy_bidirectional(&mut here, &mut there).await
+        };
+        // Both ends see it close.
+        let _ = carried.await;
+    });
+}
+
 /// Delivers the rest of an outbox, ending with a close frame, and waits for the client's, unless it
 /// has come already (`reader` is `None`).
 ///
 /// Closing at once would make the kernel answer data that is still under way with a reset, and a
 /// reset takes from the client what it has not read yet.
 pub(crate) fn linger(mut io: Io, mut outbox: Outbox, mut reader: Option<MessageReader>) {
-    LINGERING.set(LINGERING.get() + 1);
+    let last_words = LastWords::new();
     spawn_local(async move {
         let farewell = async {
             while let Some(frame) = outbox.pop() {
@@ -74,7 +109,7 @@ pub(crate) fn linger(mut io: Io, mut outbox: Outbox, mut reader: Option<MessageR
         };
         // Whatever goes wrong here, the session is gone and nobody waits for the answer.
         let _ = tokio::time::timeout(LINGER, farewell).await;
-        LINGERING.set(LINGERING.get() - 1);
+        drop(last_words);
     });
 }
 

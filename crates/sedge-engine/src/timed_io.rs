@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -24,6 +25,8 @@ const LOOKS: u32 = 4;
 /// A stream that fails when its client is too slow.
 pub(crate) struct TimedIo {
     io: Io,
+    /// Bytes that were read and put back.
+    ahead: Bytes,
     activity: Activity,
     head_timeout: Duration,
     write_timeout: Duration,
@@ -73,6 +76,7 @@ impl TimedIo {
     pub(crate) fn new(io: Io, head_timeout: Duration, write_timeout: Duration) -> TimedIo {
         TimedIo {
             io,
+            ahead: Bytes::new(),
             activity: Activity::default(),
             head_timeout,
             write_timeout,
@@ -85,6 +89,11 @@ impl TimedIo {
 
     pub(crate) fn activity(&self) -> Activity {
         self.activity.clone()
+    }
+
+    /// Has these bytes read again, before anything else.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
     }
 
     pub(crate) fn into_inner(self) -> Io {
@@ -127,6 +136,11 @@ impl AsyncRead for TimedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let n = buf.remaining().min(self.ahead.len());
+            buf.put_slice(&self.ahead.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
         if poll.is_ready() { poll } else { self.look(cx) }
     }

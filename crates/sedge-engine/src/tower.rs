@@ -21,6 +21,7 @@ use tower_service::Service;
 use crate::application::Application;
 use crate::engine::{Adoption, Command, Engine, send_request};
 use crate::http::body::{BoxError, RequestBody, ResponseBody};
+use crate::http::head::Head;
 use crate::http::query::EngineQuery;
 use crate::http::upgrade::Ticket;
 use crate::http::{Peer, not_found};
@@ -77,7 +78,7 @@ impl<B> Service<Request<B>> for NotFound {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        std::future::ready(Ok(not_found()))
+        std::future::ready(Ok(not_found().into_response().0))
     }
 }
 
@@ -101,10 +102,11 @@ impl<A: Application> Engine<A> {
         let address = request.extensions_mut().remove::<PeerAddr>().map(|peer| peer.0);
         let peer = Peer { address, secure: false };
         let shard = self.shard_for(request.uri().query().unwrap_or_default());
-        let mut response = send_request(&self.shards()[shard], request, peer).await;
-        if let (Some(ticket), Some(upgrade)) =
-            (response.extensions_mut().remove::<Ticket>(), upgrade)
-        {
+        let (parts, body) = request.into_parts();
+        let shard = &self.shards()[shard];
+        let answer = send_request(shard, Head::parsed(parts), body, peer).await;
+        let (response, ticket) = answer.into_response();
+        if let (Some(ticket), Some(upgrade)) = (ticket, upgrade) {
             tasks::spawn(self.hand_over(ticket, upgrade));
         }
         response
@@ -137,7 +139,9 @@ impl<A: Application> Engine<A> {
         let Some((io, early)) = take_apart(upgraded) else { return };
         let sender = self.shards()[ticket.shard].sender.clone();
         // If the shard has ended, so has the session.
-        let _ = sender.send(Command::Adopt(Box::new(Adoption { ticket, io, early }))).await;
+        let _ = sender
+            .send(Command::Adopt(Box::new(Adoption { ticket, io, answer: Bytes::new(), early })))
+            .await;
     }
 }
 

@@ -23,7 +23,7 @@
 //! - [`router`]: the order in which a request's ties are looked at, and the table of targets;
 //! - [`head`], [`proxy`], [`forwarded`]: what a connection's first bytes say;
 //! - [`target`], [`method`]: how new sessions are spread;
-//! - [`hash`]: where an address belongs;
+//! - [`hash`]: where an address belongs; [`hash_bench`] compares the hashes;
 //! - [`cookie`]: cookies that tie a client to a target;
 //! - [`limits`]: every bound, with its reason.
 
@@ -32,6 +32,7 @@
 pub mod cookie;
 pub mod forwarded;
 pub mod hash;
+pub mod hash_bench;
 pub mod head;
 mod learned;
 pub mod limits;

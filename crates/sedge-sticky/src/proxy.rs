@@ -4,6 +4,9 @@
 //! Its specification (haproxy.org, `proxy-protocol.txt`) forbids guessing: a listener either
 //! expects the header or treats it as data. Only connections from trusted balancers may be read
 //! by [`parse`], or clients could choose their address.
+//!
+//! Only the source is read. The crates for the protocol (`ppp`, `proxy-header`) also write headers and
+//! read extensions; they would do, and the part that routing needs is no more code than their use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

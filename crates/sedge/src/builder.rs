@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use sedge_adapter::Bus;
 use sedge_engine::config::{HttpCompression, PerMessageDeflate};
 use sedge_engine::hooks::{ConnectionError, RequestInfo};
-use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Transport};
+use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Siblings, Transport};
 use sedge_protocol::socketio::Parser;
 
 use crate::core::{Core, Options};
@@ -104,6 +105,8 @@ engine_options! {
     node(node: u16);
     /// This worker process's tag in session ids, default 0.
     worker(worker: u8);
+    /// The way to the other workers of this node; see [`Siblings`].
+    siblings(siblings: Arc<dyn Siblings>);
     /// Whether the headers of the handshake are kept for the life of the connection, default true.
     /// Without them an idle connection costs some hundred bytes less.
     keep_handshake_headers(keep: bool);
@@ -245,6 +248,34 @@ impl ServerBuilder {
         self
     }
 
+    /// Joins other processes that share a bus: broadcasts and all other operations on many sockets reach
+    /// the sockets of all of them, unless they are [`local`](crate::BroadcastOperator::local). Default
+    /// none.
+    ///
+    /// The bus may not have been started; [`Server::close`] closes it. The same events have to be known
+    /// to all processes, and the same [parser](Self::parser).
+    pub fn bus(mut self, bus: Arc<dyn Bus>) -> Self {
+        self.options.bus = Some(bus);
+        self
+    }
+
+    /// Requests to other processes whose answers may be awaited at a time; default
+    /// [`BUS_REQUESTS_MAX`](crate::limits::BUS_REQUESTS_MAX). Beyond it other processes are not
+    /// asked, and are missing in the answers.
+    pub fn bus_requests_max(mut self, requests: usize) -> Self {
+        self.options.limits.bus_requests = requests;
+        self
+    }
+
+    /// Handlers of [server-side events](crate::Namespace::on_server_side) that may be waiting at an
+    /// `.await` on one shard at a time; default
+    /// [`SERVER_SIDE_IN_FLIGHT_MAX`](crate::limits::SERVER_SIDE_IN_FLIGHT_MAX). Beyond it such events
+    /// are not handled.
+    pub fn server_side_in_flight_max(mut self, handlers: usize) -> Self {
+        self.options.limits.server_side_in_flight = handlers;
+        self
+    }
+
     /// Validates the options as [`build`](Self::build) does, without starting anything.
     pub fn check(&self) -> Result<(), sedge_engine::ConfigError> {
         self.engine.clone().build().map(drop)
@@ -259,7 +290,11 @@ impl ServerBuilder {
         let engine =
             Engine::start(config, move |shard| ShardApp::new(Arc::clone(&for_shards), shard))?;
         core.set_engine(engine);
-        Ok(Server::new_at(core.root()))
+        let root = core.root();
+        if let Some(hub) = &core.hub {
+            hub.start(&core);
+        }
+        Ok(Server::new_at(root))
     }
 }
 

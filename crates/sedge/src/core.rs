@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use sedge_adapter::Bus;
 use sedge_engine::Engine;
 use sedge_protocol::socketio::{DecodeLimits, Parser};
 
 use crate::error::{HandlerError, NamespaceError, Overloaded};
+use crate::hub::Hub;
 use crate::limits::{Limits, NAMESPACE_LEN_MAX, NAMESPACES_MAX};
 use crate::metrics::ShardMetrics;
 use crate::namespace::{Namespace, Shared};
@@ -27,12 +29,15 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) states: TypeMap,
     pub(crate) on_error: Option<ErrorHook>,
+    pub(crate) bus: Option<Arc<dyn Bus>>,
 }
 
 /// What all threads of a server share.
 pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) decode_limits: DecodeLimits,
+    /// The way to other processes, if there are any.
+    pub(crate) hub: Option<Arc<Hub>>,
     engine: OnceLock<Engine<ShardApp>>,
     namespaces: RwLock<Namespaces>,
     metrics: Mutex<BTreeMap<usize, Arc<ShardMetrics>>>,
@@ -47,7 +52,8 @@ struct Namespaces {
 }
 
 impl Core {
-    pub(crate) fn new(options: Options) -> Arc<Core> {
+    pub(crate) fn new(mut options: Options) -> Arc<Core> {
+        let hub = options.bus.take().map(|bus| Hub::new(bus, options.limits.bus_requests));
         let decode_limits = DecodeLimits {
             attachments_max: options.limits.attachments,
             attachment_bytes_max: options.limits.attachment_bytes,
@@ -56,6 +62,7 @@ impl Core {
         Arc::new(Core {
             options,
             decode_limits,
+            hub,
             engine: OnceLock::new(),
             namespaces: RwLock::default(),
             metrics: Mutex::default(),

@@ -9,6 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sedge_protocol::socketio::{ArgsError, EncodeError, Value};
 use serde::Serialize;
 
+use crate::gather::{MissingResponder, write_list};
+
 /// Why a server could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,8 +85,11 @@ pub enum AckError {
 pub struct BroadcastAckError<T> {
     /// The acknowledgements that came.
     pub responses: Vec<T>,
-    /// How many sockets did not acknowledge: they had no time left, or were disconnected.
+    /// How many sockets did not acknowledge, as far as they were counted: they had no time left, or
+    /// were disconnected.
     pub missing: usize,
+    /// The shards and processes of whose sockets nothing is known, or not all.
+    pub missing_responders: Vec<MissingResponder>,
     /// How many acknowledgements had other arguments than were asked for.
     pub unreadable: usize,
     /// Why nothing was sent to some of the sockets, or to any.
@@ -98,24 +103,60 @@ impl<T> fmt::Display for BroadcastAckError<T> {
         }
         let (came, missing) = (self.responses.len(), self.missing);
         write!(f, "{missing} sockets did not acknowledge in time, {came} did")?;
-        match self.unreadable {
-            0 => Ok(()),
-            count => write!(f, ", {count} of the acknowledgements cannot be read"),
+        if self.unreadable > 0 {
+            write!(f, ", {} of the acknowledgements cannot be read", self.unreadable)?;
         }
+        if !self.missing_responders.is_empty() {
+            f.write_str("; nothing is known of those of ")?;
+            write_list(f, &self.missing_responders)?;
+        }
+        Ok(())
     }
 }
 
 impl<T: fmt::Debug> std::error::Error for BroadcastAckError<T> {}
 
-/// An operation did not reach every shard.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{missing} shards did not answer in time")]
-pub struct IncompleteError<T: fmt::Debug> {
+/// Some shards or processes did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncompleteError<T> {
     /// What the others answered.
     pub partial: T,
-    /// How many shards did not answer.
-    pub missing: usize,
+    /// Who did not answer, and why; never empty.
+    pub missing: Vec<MissingResponder>,
 }
+
+impl<T> fmt::Display for IncompleteError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("without an answer of ")?;
+        write_list(f, &self.missing)
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for IncompleteError<T> {}
+
+/// A server-side emit was not answered by all other processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSideEmitError<T> {
+    /// The answers that came.
+    pub responses: Vec<T>,
+    /// Who did not answer, and why. A process without a listener for the event is among them, with
+    /// the reason [`NoListener`](crate::MissingReason::NoListener).
+    pub missing: Vec<MissingResponder>,
+    /// Why nothing was sent to anybody.
+    pub emit: Option<EmitError>,
+}
+
+impl<T> fmt::Display for ServerSideEmitError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(emit) = &self.emit {
+            return write!(f, "the event was not sent: {emit}");
+        }
+        f.write_str("without an answer of ")?;
+        write_list(f, &self.missing)
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for ServerSideEmitError<T> {}
 
 /// A middleware's refusal, which the client receives as its `connect_error`.
 ///
@@ -275,11 +316,19 @@ mod tests {
 
     #[test]
     fn a_broadcast_error_says_what_is_missing() {
-        let mut error =
-            BroadcastAckError { responses: vec![1, 2], missing: 3, unreadable: 0, emit: None };
+        let mut error = BroadcastAckError {
+            responses: vec![1, 2],
+            missing: 3,
+            missing_responders: vec![],
+            unreadable: 0,
+            emit: None,
+        };
         assert_eq!(error.to_string(), "3 sockets did not acknowledge in time, 2 did");
         error.unreadable = 1;
         assert!(error.to_string().ends_with("1 of the acknowledgements cannot be read"));
+        let reason = sedge_adapter::MissingReason::Left;
+        error.missing_responders.push(MissingResponder { name: "worker 2".into(), reason });
+        assert!(error.to_string().ends_with("those of worker 2 (it has left)"), "{error}");
     }
 
     #[test]

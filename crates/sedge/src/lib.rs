@@ -35,6 +35,7 @@
 //! - [`Namespace`]: middlewares and handlers; broadcasts to its sockets;
 //! - [`Socket`]: one client in one namespace: emitting, rooms, disconnecting;
 //! - [`BroadcastOperator`]: many sockets at once, chosen by rooms;
+//! - [`ServerBuilder::bus`]: several processes as one server;
 //! - [`extract`]: what handlers can have as arguments;
 //! - [`limits`]: every bound, with its reason.
 //!
@@ -60,6 +61,8 @@
 //! [`Data`]: extract::Data
 
 mod builder;
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+mod cluster;
 mod core;
 mod deadline;
 mod error;
@@ -67,6 +70,7 @@ pub mod extract;
 mod gather;
 mod handler;
 mod handshake_value;
+mod hub;
 mod id;
 pub mod limits;
 mod metrics;
@@ -75,34 +79,40 @@ mod operator;
 mod reason;
 mod remote;
 mod server;
+mod server_side;
 mod shard;
 mod socket;
 mod type_map;
+mod worker;
 
 pub use builder::ServerBuilder;
 pub use error::{
     AckError, BroadcastAckError, BuildError, ConnectError, EmitError, ExtractError, HandlerError,
-    HandlerErrorKind, IncompleteError, NamespaceError, Overloaded,
+    HandlerErrorKind, IncompleteError, NamespaceError, Overloaded, ServerSideEmitError,
 };
-pub use gather::BroadcastAck;
+pub use gather::{BroadcastAck, MissingResponder};
 pub use handler::{Handler, HandlerOutput, stage};
 pub use id::SocketId;
-pub use metrics::{ServerMetrics, SocketMetrics};
+pub use metrics::{BusMetrics, ServerMetrics, SocketMetrics};
 pub use namespace::Namespace;
 pub use operator::{Applied, BroadcastOperator, FetchSockets};
 pub use reason::DisconnectReason;
-pub use remote::RemoteSocket;
+pub use remote::{RemoteAck, RemoteSocket};
 pub use server::{Server, SocketLayer, SocketService};
+pub use server_side::ServerSideAck;
 pub use socket::{
     AckFuture, Extensions, FromAck, JoinRoomError, ProtocolVersion, Socket, SocketEmitter,
 };
+pub use worker::ServerInlet;
 
-pub use sedge_adapter::{IntoRooms, JoinError, Room};
+pub use sedge_adapter::memory;
+pub use sedge_adapter::{Bus, IntoRooms, JoinError, MissingReason, Room};
 pub use sedge_engine::config::{HttpCompression, PerMessageDeflate};
 pub use sedge_engine::hooks::{ConnectionError, ErrorCode, RequestInfo};
 pub use sedge_engine::{
     CloseReason, ConfigError, Cookie, Cors, CorsOrigin, Handshake, ListenOptions, Listening,
-    Metrics as EngineMetrics, NotFound, PeerAddr, ResponseBody, SameSite, StartError, Transport,
+    Metrics as EngineMetrics, NotFound, NotPassed, Passed, PassedStream, Passing, PeerAddr,
+    ResponseBody, SameSite, Siblings, StartError, Transport,
 };
 pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{

@@ -48,6 +48,23 @@ pub const ATTACHMENTS_MAX: usize = 10;
 /// [`max_payload`](crate::ServerBuilder::max_payload).
 pub const ATTACHMENT_BYTES_MAX: usize = 10_000_000;
 
+/// Requests to other processes whose answers may be awaited at a time. One more asks only the shards of
+/// this process, and the other processes are missing in its answer as overloaded.
+///
+/// Each costs some hundred bytes until it is answered or its time is over; a process that asks faster
+/// than the others answer would otherwise keep what it asks without end.
+pub const BUS_REQUESTS_MAX: usize = 65_536;
+
+/// Handlers of server-side events that may be waiting at an `.await` on one shard at a time. One more
+/// event is not handled: it is counted as a handler's error, and whoever asked is told that this
+/// process is overloaded.
+///
+/// No connection can be slowed down for them, as it is for [`HANDLERS_IN_FLIGHT_MAX`].
+pub const SERVER_SIDE_IN_FLIGHT_MAX: usize = 10_000;
+
+/// How many names of processes that have left are kept for requests that name them.
+pub(crate) const GONE_NAMES_KEPT: usize = 64;
+
 /// The capacity an encoding buffer keeps after a larger packet.
 pub(crate) const ENCODE_BUFFER_KEPT: usize = 64 * 1024;
 
@@ -62,6 +79,8 @@ pub(crate) struct Limits {
     pub(crate) namespaces_per_connection: usize,
     pub(crate) pending_acks: usize,
     pub(crate) handlers_in_flight: usize,
+    pub(crate) server_side_in_flight: usize,
+    pub(crate) bus_requests: usize,
     pub(crate) attachments: usize,
     pub(crate) attachment_bytes: usize,
     pub(crate) rooms: RoomLimits,
@@ -73,6 +92,8 @@ impl Default for Limits {
             namespaces_per_connection: NAMESPACES_PER_CONNECTION_MAX,
             pending_acks: PENDING_ACKS_MAX,
             handlers_in_flight: HANDLERS_IN_FLIGHT_MAX,
+            server_side_in_flight: SERVER_SIDE_IN_FLIGHT_MAX,
+            bus_requests: BUS_REQUESTS_MAX,
             attachments: ATTACHMENTS_MAX,
             attachment_bytes: ATTACHMENT_BYTES_MAX,
             rooms: RoomLimits::default(),

@@ -77,6 +77,52 @@ counters! {
     state_errors,
 }
 
+macro_rules! bus_counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// The counters of a process on the bus. Several threads write them, once per message.
+        #[derive(Debug, Default)]
+        pub(crate) struct BusCounters {
+            $(pub(crate) $name: AtomicU64,)*
+        }
+
+        /// What this process has to do with the others of its cluster at one moment. All but the
+        /// first two only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct BusMetrics {
+            /// Other processes that are there now.
+            pub peers: u64,
+            /// Requests whose answers from other processes are awaited now.
+            pub requests: u64,
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl BusCounters {
+            pub(crate) fn snapshot(&self, peers: u64, requests: u64) -> BusMetrics {
+                BusMetrics { peers, requests, $($name: self.$name.load(Ordering::Relaxed)),* }
+            }
+        }
+    };
+}
+
+bus_counters! {
+    /// Messages that other processes get; one that goes to two of them counts twice.
+    sent,
+    /// Messages that a process was meant to get and did not, because it does not read.
+    refused,
+    /// Messages from other processes.
+    received,
+    /// Of those, messages of another version of the wire form, or broken ones.
+    unreadable,
+    /// Of those, what a shard did not get because its command queue was full.
+    overflows,
+    /// Answers of other processes that nobody waited for: late ones, mostly.
+    answers_dropped,
+    /// Requests that did not go to other processes because too many were waiting; see
+    /// [`ServerBuilder::bus_requests_max`](crate::ServerBuilder::bus_requests_max).
+    requests_refused,
+}
+
 /// The counters of a server: of sockets and handlers, and of the engine underneath.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -85,6 +131,9 @@ pub struct ServerMetrics {
     pub shards: Vec<SocketMetrics>,
     /// All shards together.
     pub total: SocketMetrics,
+    /// What goes to other processes and comes from them; `None` without a
+    /// [bus](crate::ServerBuilder::bus).
+    pub bus: Option<BusMetrics>,
     /// The engine's counters, one entry per shard.
     pub engine: Vec<sedge_engine::Metrics>,
 }

@@ -8,6 +8,7 @@ use sedge_adapter::Target;
 use sedge_engine::{Message, SharedMessage};
 use sedge_protocol::socketio::{MessageBuf, is_reserved_event};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::core::Core;
 use crate::error::EmitError;
@@ -16,6 +17,7 @@ use crate::handler::{Handler, stage};
 use crate::limits::BROADCAST_ACK_IDS;
 use crate::operator::{BroadcastOperator, broadcast_methods};
 use crate::server::Server;
+use crate::server_side::{self, ServerSideAck};
 use crate::shard::{LocalShard, messages};
 
 /// A namespace of a server: the sockets that have joined it, and the handlers they share.
@@ -155,6 +157,67 @@ impl Namespace {
         self.register(Registration::Disconnect(erase(handler)))
     }
 
+    /// Adds a handler for an event that another process of the cluster sends by
+    /// [`server_side_emit`](Self::server_side_emit). There is no socket; what the other process sent is
+    /// extracted as everywhere ([`Data`](crate::extract::Data)), and answered by
+    /// [`Ack`](crate::extract::Ack) if it wants an answer.
+    ///
+    /// It is called once per event in this process, on one of its shards. The events of one other process
+    /// start in the order in which they were sent. A panic ends that call only; like an error it is logged
+    /// and counted.
+    ///
+    /// ```
+    /// # use sedge::{Server, extract::{Ack, Data}};
+    /// # async fn f(io: Server) -> Result<(), Box<dyn std::error::Error>> {
+    /// io.on_server_side("reload", async |Data(topic): Data<String>| println!("reload {topic}"));
+    /// io.on_server_side("how many", async |io: Server, ack: Ack| ack.send(&io.socket_count()));
+    ///
+    /// io.server_side_emit("reload", "prices")?;
+    /// let counts: Vec<u64> = io.server_side_emit_with_ack("how many", &()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the name is one that cannot be sent: `connect`, `connection` or `new_namespace`.
+    pub fn on_server_side<T: 'static>(
+        &self,
+        event: &str,
+        handler: impl Handler<stage::ServerSide, T>,
+    ) -> &Self {
+        assert!(!server_side::RESERVED.contains(&event), "{event:?} is a reserved event name");
+        self.register(Registration::ServerSide(event.into(), erase(handler)))
+    }
+
+    /// Sends an event to all other processes that share the [bus](crate::ServerBuilder::bus), whose
+    /// handlers were added by [`on_server_side`](Self::on_server_side) to the namespace of this name. A
+    /// tuple is the list of arguments, `()` is no argument, and anything else is one. It never waits;
+    /// without a bus it does nothing.
+    ///
+    /// The names `connect`, `connection` and `new_namespace` are refused. A process that does not take
+    /// it is [counted](crate::BusMetrics::refused) and logged.
+    pub fn server_side_emit<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        args: &T,
+    ) -> Result<(), EmitError> {
+        server_side::emit(self, event, args)
+    }
+
+    /// Sends an event as [`server_side_emit`](Self::server_side_emit) does, and returns a future of one
+    /// answer from every other process, of whose arguments the first counts. It ends when all have
+    /// answered or left. A process without a handler says so at once, and is missing in the answers.
+    ///
+    /// The event is sent by the call itself.
+    pub fn server_side_emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> ServerSideAck<R> {
+        server_side::emit_with_ack(self, event, args)
+    }
+
     fn register(&self, registration: Registration) -> &Self {
         let shared = &self.shared;
         let mut registrations = shared.registrations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,24 +232,25 @@ impl Namespace {
     ));
 
     /// An id for the acknowledgements of one broadcast.
-    pub(crate) fn next_broadcast_ack(&self) -> u64 {
+    pub(crate) fn next_broadcast_ack(&self) -> u32 {
         let count = self.shared.next_broadcast_ack.fetch_add(1, Ordering::Relaxed);
-        u64::from(BROADCAST_ACK_IDS | (count % BROADCAST_ACK_IDS))
+        BROADCAST_ACK_IDS | (count % BROADCAST_ACK_IDS)
     }
 
-    /// Encodes an event for any number of recipients.
-    pub(crate) fn encode_shared<T: Serialize + ?Sized>(
+    /// Encodes an event for any number of recipients. `also` is given what was encoded, for whatever
+    /// else is to be made of it.
+    pub(crate) fn encode_shared<T: Serialize + ?Sized, R>(
         &self,
-        id: Option<u64>,
+        id: Option<u32>,
         event: &str,
         args: &T,
-    ) -> Result<SharedMessage, EmitError> {
+        also: impl FnOnce(&MessageBuf) -> R,
+    ) -> Result<(SharedMessage, R), EmitError> {
         let parser = &self.core().options.parser;
         LocalShard::with_buffer(self.core(), |buffer: &mut MessageBuf| {
-            parser.event(self.name(), id, event, args, buffer)?;
-            Ok(SharedMessage::new(
-                messages(buffer).collect::<smallvec::SmallVec<[Message<'_>; 4]>>(),
-            ))
+            parser.event(self.name(), id.map(u64::from), event, args, buffer)?;
+            let all: smallvec::SmallVec<[Message<'_>; 4]> = messages(buffer).collect();
+            Ok((SharedMessage::new(all), also(buffer)))
         })
     }
 }

@@ -1,21 +1,28 @@
 //! Broadcasting: to whom, how, and what.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use sedge_adapter::{IntoRooms, Operation, RequestId, Target};
+use sedge_adapter::wire::{self, WirePacket};
+use sedge_adapter::{IntoRooms, Operation, Request, RequestId, Target};
+use sedge_engine::Message;
+use sedge_protocol::socketio::{Args, MessageRef, Parser, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{EmitError, IncompleteError};
-use crate::gather::{Acks, BroadcastAck, Gather, Gathered};
+use crate::error::{EmitError, IncompleteError, Overloaded};
+use crate::gather::{Acks, Book, BroadcastAck, Gather, Gathered, Responder};
+use crate::hub::{Asker, Beyond, Hub};
 use crate::limits::REQUEST_TIMEOUT;
 use crate::namespace::Namespace;
 use crate::remote::RemoteSocket;
-use crate::shard::operations::{Reply, dispatch};
+use crate::shard::messages;
+use crate::shard::operations::{AckSink, LocalOperation, LocalPacket, Reply, SocketData, dispatch};
 
 /// The methods of everything that stands for many sockets: it is given the operator to begin with.
 macro_rules! broadcast_methods {
@@ -49,7 +56,7 @@ macro_rules! broadcast_methods {
             self.operator().except(rooms)
         }
 
-        /// Only sockets of this node.
+        /// Only sockets of this process.
         pub fn local(&self) -> crate::operator::BroadcastOperator {
             self.operator().local()
         }
@@ -130,7 +137,8 @@ pub(crate) use broadcast_methods;
 /// [`except`](Self::except). Naming no room means everybody.
 ///
 /// Each shard applies what is asked to its own sockets: the caller's at once, the others as soon as they
-/// get to it. What one thread asks for happens in that order on every shard.
+/// get to it. What one thread asks for happens in that order on every shard. With a
+/// [bus](crate::ServerBuilder::bus) the same goes for the shards of other processes.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -171,7 +179,7 @@ impl BroadcastOperator {
         self
     }
 
-    /// Only sockets of this node are meant.
+    /// Only sockets of this process are meant.
     pub fn local(mut self) -> Self {
         self.target.flags.local = true;
         self
@@ -198,10 +206,14 @@ impl BroadcastOperator {
 
     /// Sends an event: a tuple is the list of arguments, `()` is no argument, and anything else is one
     /// argument. It is encoded once, however many sockets it goes to, and never waits.
+    ///
+    /// An error concerns this process only. Another process that does not take it is
+    /// [counted](crate::BusMetrics::refused) and logged.
     pub fn emit<T: Serialize + ?Sized>(self, event: &str, args: &T) -> Result<(), EmitError> {
-        let packet = self.namespace.encode_shared(None, event, args)?;
-        let operation = Operation::Broadcast { packet, target: self.target, ack: None };
-        Ok(dispatch(&self.namespace, operation, Reply::None)?)
+        let crossing = self.crossing();
+        let BroadcastOperator { namespace, target } = self;
+        let (operation, beyond) = crossing.broadcast(&namespace, target, None, event, args)?;
+        Ok(dispatch(&namespace, operation, Reply::None, beyond)?)
     }
 
     /// Sends an event and returns a future of everybody's acknowledgement, of whose arguments the
@@ -210,66 +222,182 @@ impl BroadcastOperator {
     ///
     /// The event is sent by the call itself.
     pub fn emit_with_ack<R: DeserializeOwned>(
-        self,
+        mut self,
         event: &str,
         args: &(impl Serialize + ?Sized),
     ) -> BroadcastAck<R> {
-        let id = self.namespace.next_broadcast_ack();
-        let packet = match self.namespace.encode_shared(Some(id), event, args) {
-            Ok(packet) => packet,
+        // Other processes keep their part of it for no longer.
+        self.target.flags.timeout = Some(self.wait());
+        let (acks, mut waiting) = Acks::new(self.wait());
+        let crossing = self.enter(Asker::Acks(Arc::clone(&acks)), &mut waiting);
+        let BroadcastOperator { namespace, target } = self;
+        let id = Some(namespace.next_broadcast_ack());
+        let (operation, beyond) = match crossing.broadcast(&namespace, target, id, event, args) {
+            Ok(encoded) => encoded,
             Err(error) => return BroadcastAck::failed(error),
         };
-        let (acks, waiting) = Acks::new(self.shards(), self.wait());
-        let ack = Some(RequestId(id));
-        let operation = Operation::Broadcast { packet, target: self.target, ack };
-        let sent = dispatch(&self.namespace, operation, Reply::Acks(acks));
-        waiting.with_error(sent.err().map(EmitError::from))
+        let reply = Reply::Acks(AckSink::Here(acks));
+        let sent = dispatch(&namespace, operation, reply, beyond);
+        BroadcastAck::new(waiting).with_error(sent.err().map(EmitError::from))
     }
 
     /// The sockets that are meant, wherever they are.
     pub fn fetch_sockets(self) -> FetchSockets {
-        let (gather, answers) = Gather::new(self.shards(), self.wait());
-        let operation = Operation::Fetch { target: self.target, request: RequestId(0) };
+        let (gather, mut answers) = Gather::new(self.wait());
+        let crossing = self.enter(Asker::Sockets(Arc::clone(&gather)), &mut answers);
+        let BroadcastOperator { namespace, target } = self;
+        let request = crossing.request().unwrap_or(RequestId(0));
+        let operation = Operation::Fetch { target, request };
+        let (operation, beyond) = crossing.encode(&namespace, operation);
         // A shard that cannot be asked is missing in the answers.
-        let _ = dispatch(&self.namespace, operation, Reply::Sockets(gather));
-        FetchSockets { namespace: self.namespace, answers }
+        let _ = dispatch(&namespace, operation, Reply::Sockets(gather), beyond);
+        FetchSockets { namespace, answers }
     }
 
     /// Makes the sockets join rooms. The call itself sets it going; awaiting it tells when it is done.
     /// A socket at the limit of its rooms does not join, which is logged.
+    ///
+    /// Await it before something is sent to these rooms, if sockets of other processes are meant:
+    /// until they have joined, those processes are not sent what concerns the room.
     pub fn sockets_join(self, rooms: impl IntoRooms) -> Applied {
         let rooms = rooms.into_rooms();
-        self.apply(|target| Operation::Join { target, rooms })
+        self.apply(|target, request| Operation::Join { target, rooms, request })
     }
 
     /// Makes the sockets leave rooms. The call itself sets it going; awaiting it tells when it is done.
     pub fn sockets_leave(self, rooms: impl IntoRooms) -> Applied {
         let rooms = rooms.into_rooms();
-        self.apply(|target| Operation::Leave { target, rooms })
+        self.apply(|target, request| Operation::Leave { target, rooms, request })
     }
 
     /// Disconnects the sockets from the namespace; with `close` their connections end too. The call
     /// itself sets it going; awaiting it tells when it is done.
     pub fn disconnect_sockets(self, close: bool) -> Applied {
-        self.apply(|target| Operation::Disconnect { target, close })
+        self.apply(|target, request| Operation::Disconnect { target, close, request })
     }
 
     fn apply(
         self,
-        operation: impl FnOnce(Target) -> crate::shard::operations::LocalOperation,
+        operation: impl FnOnce(Target, Option<RequestId>) -> Operation<Infallible, Value>,
     ) -> Applied {
-        let (gather, answers) = Gather::new(self.shards(), self.wait());
+        let (gather, mut answers) = Gather::new(self.wait());
+        let crossing = self.enter(Asker::Applied(Arc::clone(&gather)), &mut answers);
+        let BroadcastOperator { namespace, target } = self;
+        let operation = operation(target, crossing.request());
+        let (operation, beyond) = crossing.encode(&namespace, operation);
         // A shard that cannot be reached is missing in the answers.
-        let _ = dispatch(&self.namespace, operation(self.target), Reply::Applied(gather));
+        let _ = dispatch(&namespace, operation, Reply::Applied(gather), beyond);
         Applied { answers }
     }
 
-    fn shards(&self) -> usize {
-        self.namespace.core().shard_count()
+    /// Whether it goes to other processes, for what is not answered.
+    fn crossing(&self) -> Crossing {
+        match self.hub() {
+            Some(_) => Crossing::Yes(None),
+            None => Crossing::No,
+        }
+    }
+
+    /// Whether it goes to other processes, for what is answered: whoever waits is entered.
+    fn enter<B: Book>(&self, asker: Asker, waiting: &mut Gathered<B>) -> Crossing {
+        let Some(hub) = self.hub() else { return Crossing::No };
+        match hub.enter(asker) {
+            Ok(ticket) => {
+                let id = ticket.id();
+                waiting.with_ticket(Some(ticket));
+                Crossing::Yes(Some(id))
+            }
+            Err(Overloaded) => Crossing::Full,
+        }
+    }
+
+    fn hub(&self) -> Option<&Arc<Hub>> {
+        self.namespace.core().hub.as_ref().filter(|_| !self.target.flags.local)
     }
 
     fn wait(&self) -> Duration {
         self.target.flags.timeout.unwrap_or(REQUEST_TIMEOUT)
+    }
+}
+
+/// Whether an operation goes to other processes.
+enum Crossing {
+    /// There are none, or it is for this process only.
+    No,
+    /// It should, but too many requests wait.
+    Full,
+    /// With this id, if it is answered.
+    Yes(Option<RequestId>),
+}
+
+impl Crossing {
+    fn request(&self) -> Option<RequestId> {
+        match self {
+            Crossing::Yes(request) => *request,
+            Crossing::No | Crossing::Full => None,
+        }
+    }
+
+    /// Encodes a broadcast, for the sockets of this process and for other processes.
+    fn broadcast<T: Serialize + ?Sized>(
+        self,
+        namespace: &Namespace,
+        target: Target,
+        id: Option<u32>,
+        event: &str,
+        args: &T,
+    ) -> Result<(LocalOperation, Beyond), EmitError> {
+        let ack = self.request();
+        let values = match (&self, id, &namespace.core().options.parser) {
+            // Nobody but the user's parser can put another id into what it has encoded.
+            (Crossing::Yes(_), Some(_), Parser::Custom(_)) => {
+                Some(Args::from_serialize(args)?.to_values().unwrap_or_default())
+            }
+            _ => None,
+        };
+        let (shared, (operation, beyond)) = namespace.encode_shared(id, event, args, |buffer| {
+            let packet = match (self, values) {
+                (Crossing::Yes(_), Some(args)) => WirePacket::Event { name: event, args },
+                (Crossing::Yes(_), None) => {
+                    let messages = messages(buffer).map(wire_message).collect();
+                    WirePacket::Messages { messages, id }
+                }
+                (Crossing::No, _) => return (broadcast((), target, ack), Beyond::No),
+                (Crossing::Full, _) => return (broadcast((), target, ack), Beyond::Full),
+            };
+            let operation = broadcast(packet, target, ack);
+            let message = wire::encode_operation(namespace.name(), &operation);
+            (operation.map_packet(|_| ()), Beyond::Message(message))
+        })?;
+        let packet = LocalPacket { shared, id: id.unwrap_or_default() };
+        Ok((operation.map_packet(|()| packet), beyond))
+    }
+
+    /// An operation without a packet, for this process and for others.
+    fn encode(
+        self,
+        namespace: &Namespace,
+        operation: Operation<Infallible, Value>,
+    ) -> (LocalOperation, Beyond) {
+        let beyond = match self {
+            Crossing::No => Beyond::No,
+            Crossing::Full => Beyond::Full,
+            Crossing::Yes(_) => {
+                Beyond::Message(wire::encode_operation(namespace.name(), &operation))
+            }
+        };
+        (operation.map_packet(|never| match never {}), beyond)
+    }
+}
+
+fn broadcast<P>(packet: P, target: Target, ack: Option<RequestId>) -> Operation<P, Value> {
+    Operation::Broadcast { packet, target, ack }
+}
+
+fn wire_message(message: Message<'_>) -> MessageRef<'_> {
+    match message {
+        Message::Text(text) => MessageRef::Text(text),
+        Message::Binary(data) => MessageRef::Binary(data),
     }
 }
 
@@ -282,12 +410,12 @@ impl fmt::Debug for BroadcastOperator {
     }
 }
 
-/// A future of the sockets that an operator means. If a shard does not answer in time, the error
-/// has the sockets of the others.
+/// A future of the sockets that an operator means. If a shard or another process does not answer in
+/// time, the error has the sockets of the others.
 #[must_use = "the sockets are in the future's result"]
 pub struct FetchSockets {
     namespace: Namespace,
-    answers: Gathered<Vec<crate::shard::operations::SocketData>>,
+    answers: Gathered<Request<Responder, Vec<SocketData>>>,
 }
 
 impl Future for FetchSockets {
@@ -295,31 +423,31 @@ impl Future for FetchSockets {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let answers = ready!(Pin::new(&mut this.answers).poll(cx));
+        let answers = ready!(this.answers.poll_answers(cx));
         let sockets = |lists: Vec<Vec<_>>| {
             let all = lists.into_iter().flatten();
             all.map(|data| RemoteSocket::new(this.namespace.clone(), data)).collect()
         };
         Poll::Ready(match answers {
             Ok(lists) => Ok(sockets(lists)),
-            Err(error) => {
-                Err(IncompleteError { partial: sockets(error.partial), missing: error.missing })
+            Err(IncompleteError { partial, missing }) => {
+                Err(IncompleteError { partial: sockets(partial), missing })
             }
         })
     }
 }
 
-/// A future that is ready when every shard has done what was asked. It is done anyway, whether or
-/// not this is awaited.
+/// A future that is ready when every shard has done what was asked, those of other processes too. It is
+/// done anyway, whether or not this is awaited.
 pub struct Applied {
-    answers: Gathered<()>,
+    answers: Gathered<Request<Responder, ()>>,
 }
 
 impl Future for Applied {
     type Output = Result<(), IncompleteError<()>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answers = ready!(Pin::new(&mut self.get_mut().answers).poll(cx));
+        let answers = ready!(self.get_mut().answers.poll_answers(cx));
         let incomplete = |missing| IncompleteError { partial: (), missing };
         Poll::Ready(answers.map(|_| ()).map_err(|error| incomplete(error.missing)))
     }

@@ -1,13 +1,19 @@
 //! Sockets as every node can see them.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use sedge_adapter::{IntoRooms, Room};
+use sedge_adapter::{Flags, IntoRooms, MissingReason, Room, Target};
 use sedge_protocol::socketio::{ArgsError, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::EmitError;
+use crate::error::{AckError, EmitError};
+use crate::gather::{BroadcastAck, MissingResponder};
 use crate::namespace::Namespace;
 use crate::operator::{Applied, BroadcastOperator};
 use crate::shard::operations::SocketData;
@@ -17,12 +23,13 @@ use crate::shard::operations::SocketData;
 #[derive(Clone)]
 pub struct RemoteSocket {
     namespace: Namespace,
-    data: SocketData,
+    data: Arc<SocketData>,
+    flags: Flags,
 }
 
 impl RemoteSocket {
     pub(crate) fn new(namespace: Namespace, data: SocketData) -> Self {
-        RemoteSocket { namespace, data }
+        RemoteSocket { namespace, data: Arc::new(data), flags: Flags::default() }
     }
 
     /// The socket's id.
@@ -53,12 +60,30 @@ impl RemoteSocket {
 
     /// An operator that means this socket, for everything that follows from there.
     pub fn operator(&self) -> BroadcastOperator {
-        self.namespace.to(Room::clone(&self.data.id))
+        let target = Target { flags: self.flags, ..Target::rooms(Room::clone(&self.data.id)) };
+        BroadcastOperator::new(self.namespace.clone(), target)
+    }
+
+    /// The same socket, and how long its acknowledgement and other answers are waited for:
+    /// [`REQUEST_TIMEOUT`](crate::limits::REQUEST_TIMEOUT) unless this says otherwise.
+    pub fn timeout(&self, after: Duration) -> RemoteSocket {
+        let flags = Flags { timeout: Some(after), ..self.flags };
+        RemoteSocket { flags, ..self.clone() }
     }
 
     /// Sends an event to the socket.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         self.operator().emit(event, args)
+    }
+
+    /// Sends an event to the socket and returns a future of its acknowledgement, of whose arguments the
+    /// first counts. The event is sent by the call itself.
+    pub fn emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> RemoteAck<R> {
+        RemoteAck(self.operator().emit_with_ack(event, args))
     }
 
     /// Makes it join rooms.
@@ -74,6 +99,33 @@ impl RemoteSocket {
     /// Disconnects it from the namespace; with `close` its connection ends too.
     pub fn disconnect(&self, close: bool) -> Applied {
         self.operator().disconnect_sockets(close)
+    }
+}
+
+/// A future of the acknowledgement of a [`RemoteSocket`], as `R`. It ends when the acknowledgement is
+/// there or can come no more, and after the [`timeout`](RemoteSocket::timeout) at the latest.
+///
+/// It needs a tokio runtime with its timer enabled.
+#[derive(Debug)]
+#[must_use = "to send without waiting for the acknowledgement there is `emit`"]
+pub struct RemoteAck<R>(BroadcastAck<R>);
+
+impl<R: DeserializeOwned> Future for RemoteAck<R> {
+    type Output = Result<R, AckError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let raw = ready!(self.get_mut().0.poll_raw(cx));
+        if let Some(ack) = raw.acks.first() {
+            return Poll::Ready(Ok(ack.get(0)?));
+        }
+        // Processes that do not have the socket may be missing too; those that left had it, or not.
+        let silent = |missing: &MissingResponder| missing.reason != MissingReason::Left;
+        let timeout = raw.missing > raw.lost || raw.missing_responders.iter().any(silent);
+        Poll::Ready(Err(match raw.emit {
+            Some(error) => AckError::Emit(error),
+            None if timeout => AckError::Timeout,
+            None => AckError::Disconnected,
+        }))
     }
 }
 

@@ -20,13 +20,16 @@ use tower_service::Service;
 
 use crate::builder::ServerBuilder;
 use crate::core::Core;
-use crate::error::{BuildError, NamespaceError};
+use crate::error::{BuildError, EmitError, NamespaceError};
 use crate::handler::{Handler, stage};
 use crate::metrics::{ServerMetrics, SocketMetrics};
 use crate::namespace::Namespace;
 use crate::operator::{BroadcastOperator, broadcast_methods};
+use crate::server_side::ServerSideAck;
 use crate::shard::{Command, ShardApp};
 use sedge_adapter::Target;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A Socket.IO server.
 ///
@@ -55,11 +58,11 @@ impl Server {
         Server { root }
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         self.root.core()
     }
 
-    fn engine(&self) -> &Engine<ShardApp> {
+    pub(crate) fn engine(&self) -> &Engine<ShardApp> {
         self.core().engine()
     }
 
@@ -117,6 +120,38 @@ impl Server {
         self
     }
 
+    /// See [`Namespace::on_server_side`].
+    ///
+    /// # Panics
+    ///
+    /// If the name is reserved.
+    pub fn on_server_side<T: 'static>(
+        &self,
+        event: &str,
+        handler: impl Handler<stage::ServerSide, T>,
+    ) -> &Self {
+        self.root.on_server_side(event, handler);
+        self
+    }
+
+    /// See [`Namespace::server_side_emit`].
+    pub fn server_side_emit<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        args: &T,
+    ) -> Result<(), EmitError> {
+        self.root.server_side_emit(event, args)
+    }
+
+    /// See [`Namespace::server_side_emit_with_ack`].
+    pub fn server_side_emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> ServerSideAck<R> {
+        self.root.server_side_emit_with_ack(event, args)
+    }
+
     broadcast_methods!(|server: &Server| BroadcastOperator::new(
         server.root.clone(),
         Target::everyone()
@@ -162,7 +197,8 @@ impl Server {
         for shard in &shards {
             total += *shard;
         }
-        ServerMetrics { shards, total, engine: self.engine().metrics() }
+        let bus = self.core().hub.as_ref().map(|hub| hub.metrics());
+        ServerMetrics { shards, total, bus, engine: self.engine().metrics() }
     }
 
     /// How many sockets are connected to this process, over all namespaces.
@@ -178,7 +214,7 @@ impl Server {
     /// Ends the server. Nobody is let in any more; every socket's `on_disconnect` handlers are told
     /// [`ServerShuttingDown`](crate::DisconnectReason::ServerShuttingDown); handlers that wait at an
     /// `.await` may end; then connections and listeners are closed. Clients see their transport
-    /// close, and reconnect by themselves wherever they can.
+    /// close, and reconnect by themselves wherever they can. The [bus](ServerBuilder::bus) is left last.
     ///
     /// It takes no longer than the deadline, at which whatever still runs is dropped. Called in a
     /// handler, it waits for that handler until the deadline.
@@ -199,6 +235,9 @@ impl Server {
         };
         let _ = tokio::time::timeout(deadline, handlers_ended).await;
         self.engine().close(deadline.saturating_sub(begin.elapsed())).await;
+        if let Some(hub) = &self.core().hub {
+            hub.close();
+        }
         self.core().forget_namespaces();
     }
 }

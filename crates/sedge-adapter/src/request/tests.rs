@@ -166,3 +166,77 @@ fn acks_without_a_count_are_bounded() {
     }
     assert_eq!(acks.acks().len(), ACKS_BEFORE_COUNT_MAX as usize);
 }
+
+#[test]
+fn a_whole_is_split_into_its_parts() {
+    let start = origin();
+    let mut request = Request::new([1, 2], start + TIMEOUT);
+    request.split(1, [10, 11, 10]);
+    request.split(9, [90]);
+    request.split(2, []);
+    assert!(request.is_waiting_for(2) && request.is_waiting_for(10) && !request.is_waiting_for(1));
+    assert_eq!(request.on_response(1, "whole"), None);
+    assert_eq!(request.on_response(10, "ten"), None);
+    request.split(10, [2, 100]);
+    assert_eq!(request.on_response(2, "two"), None);
+    assert_eq!(
+        request.on_deadline(start + TIMEOUT),
+        Some(partial(&[(11, MissingReason::Deadline)]))
+    );
+    assert_eq!(request.answers(), ["ten", "two"]);
+
+    let mut acks = AckRequest::new([1, 2], start + TIMEOUT);
+    acks.split(1, [10, 11]);
+    acks.split(2, []);
+    acks.on_client_count(10, 1);
+    acks.on_client_count(11, 0);
+    assert_eq!(acks.on_client_count(1, 0), None);
+    acks.on_client_count(2, 0);
+    assert_eq!(acks.on_ack(10, "a"), COMPLETE);
+}
+
+#[test]
+fn those_of_one_place_are_given_up_together() {
+    let mut request = Request::new([1, 10, 11], origin() + TIMEOUT);
+    assert_eq!(request.give_up_where(|who| who > 90, MissingReason::Left), None);
+    assert_eq!(request.give_up_where(|who| who >= 10, MissingReason::Left), None);
+    let left = [(10, MissingReason::Left), (11, MissingReason::Left)];
+    assert_eq!(request.on_response(1, ()), Some(partial(&left)));
+
+    let mut acks = AckRequest::new([1, 10, 11], origin() + TIMEOUT);
+    acks.on_client_count(10, 1);
+    acks.on_ack(10, ());
+    assert_eq!(acks.give_up_where(|who| who >= 10, MissingReason::Left), None);
+    let outcome = acks.give_up(1, MissingReason::Overloaded);
+    let missing = [(1, MissingReason::Overloaded), (11, MissingReason::Left)];
+    assert_eq!(outcome, Some(partial(&missing)), "what is complete does not miss anything");
+}
+
+#[test]
+fn clients_that_are_lost_are_not_waited_for() {
+    let mut acks = AckRequest::new([1, 2], origin() + TIMEOUT);
+    assert_eq!(acks.on_clients_lost(1, 1), None, "before it was counted");
+    assert_eq!(acks.on_client_count(1, 2), None);
+    assert_eq!(acks.on_client_count(2, 1), None);
+    assert_eq!(acks.on_ack(1, "a"), None);
+    assert_eq!(acks.on_clients_lost(1, 9), None, "more than there are");
+    assert_eq!(acks.on_clients_lost(2, 9), COMPLETE, "not more than were counted");
+    assert_eq!((acks.clients(), acks.lost(), acks.acks()), (3, 2, &["a"][..]));
+    assert_eq!(acks.unheard().count(), 0);
+}
+
+#[test]
+fn who_has_not_counted_is_unheard() {
+    let start = origin();
+    let mut acks: AckRequest<u8, ()> = AckRequest::new([1, 2, 3, 4], start + TIMEOUT);
+    acks.on_client_count(1, 5);
+    acks.on_client_count(2, 5);
+    acks.give_up(2, MissingReason::Left);
+    acks.give_up(3, MissingReason::Overloaded);
+    acks.on_deadline(start + TIMEOUT);
+    let unheard: Vec<_> =
+        acks.unheard().map(|missing| (missing.responder, missing.reason)).collect();
+    let expected =
+        [(2, MissingReason::Left), (3, MissingReason::Overloaded), (4, MissingReason::Deadline)];
+    assert_eq!(unheard, expected);
+}

@@ -56,6 +56,7 @@ const LISTENING: &str = "Listening";
 const PROTOCOL: &str = "Protocol";
 const BROWSERS: &str = "Browsers";
 const LIMITS: &str = "Limits";
+const CLUSTER: &str = "Cluster";
 const OPERATION: &str = "Operation";
 
 use Form::{Hidden, List, One, Switch};
@@ -71,7 +72,7 @@ const fn spec(
 }
 
 /// All options, in the order of the help.
-pub(crate) static OPTIONS: [Spec; 30] = [
+pub(crate) static OPTIONS: [Spec; 41] = [
     spec(
         LISTENING,
         "listen",
@@ -92,7 +93,7 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         "shards",
         One("COUNT"),
         Some("auto"),
-        "Threads that serve; auto: one for each processor",
+        "Threads of a process that serve; auto: one for each processor, in a cluster one",
     ),
     spec(
         PROTOCOL,
@@ -209,6 +210,77 @@ pub(crate) static OPTIONS: [Spec; 30] = [
         One("DURATION"),
         Some("30s"),
         "How long the body of a request may take",
+    ),
+    spec(
+        CLUSTER,
+        "workers",
+        One("COUNT"),
+        Some("auto"),
+        "Worker processes, 1 to 256; auto: one for each processor",
+    ),
+    spec(
+        CLUSTER,
+        "method",
+        One("METHOD"),
+        Some("least-connection"),
+        "Who gets a new session: least-connection, round-robin, random or two-choices",
+    ),
+    spec(
+        CLUSTER,
+        "address-hash",
+        One("HASH"),
+        None,
+        "Tie clients to workers by address: ip-hash, consistent or rendezvous",
+    ),
+    spec(
+        CLUSTER,
+        "trusted-proxy",
+        List("NETWORK"),
+        None,
+        "Believe proxies from there, such as 10.0.0.0/8; can be repeated",
+    ),
+    spec(
+        CLUSTER,
+        "forwarded",
+        One("HEADER"),
+        Some("none"),
+        "Where trusted proxies name the client: x-forwarded-for, forwarded or none",
+    ),
+    spec(
+        CLUSTER,
+        "proxy-protocol",
+        Switch,
+        Some("false"),
+        "Connections of trusted proxies begin with a PROXY header",
+    ),
+    spec(
+        CLUSTER,
+        "worker-ports",
+        One("IP:PORT"),
+        None,
+        "Each worker listens too, on this port plus its index, for a balancer in front",
+    ),
+    spec(
+        CLUSTER,
+        "admin",
+        One("IP:PORT"),
+        None,
+        "Serve /health and /metrics of the whole host here",
+    ),
+    spec(
+        CLUSTER,
+        "run-dir",
+        One("DIR"),
+        None,
+        "Where the cluster's sockets are [default: a directory for the first port]",
+    ),
+    spec(CLUSTER, "node", One("NUMBER"), Some("0"), "The number of this host in session ids"),
+    spec(
+        CLUSTER,
+        "orphan-deadline",
+        One("DURATION"),
+        Some("10m"),
+        "How long workers go on serving if the supervisor was killed",
     ),
     spec(OPERATION, "metrics", Switch, Some("true"), "Do not serve counters at /metrics"),
     spec(

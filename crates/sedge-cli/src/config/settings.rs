@@ -9,8 +9,11 @@ use sedge::{
     ConfigError, Cookie, Cors, HttpCompression, PerMessageDeflate, Server, ServerBuilder, Transport,
 };
 
+use sedge_sticky::forwarded::Header;
+use sedge_sticky::{Network, Networks};
+
 use super::options::{Form, OPTIONS, Spec, find};
-use super::units::{Compression, LogFormat, LogLevel, Setting, Shards, Size, quoted};
+use super::units::{Compression, LogFormat, LogLevel, Setting, Shards, Size, Workers, quoted};
 use super::{Problems, Source, Typed};
 use crate::client_files;
 
@@ -28,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) drain_deadline: Duration,
     pub(crate) log_level: LogLevel,
     pub(crate) log_format: LogFormat,
+    /// What only a cluster needs.
+    pub(crate) cluster: ClusterSettings,
     /// What goes to the library.
     server: ServerSettings,
     /// The options as they were given, to be shown and to explain the library's objections.
@@ -40,6 +45,17 @@ pub(crate) struct Settings {
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+}
+
+/// How workers are run and found.
+pub(crate) struct ClusterSettings {
+    pub(crate) workers: Workers,
+    pub(crate) node: u16,
+    pub(crate) routing: sedge_sticky::Config,
+    pub(crate) worker_ports: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) orphan_deadline: Duration,
 }
 
 struct ServerSettings {
@@ -121,6 +137,21 @@ impl Settings {
         builder
     }
 
+    /// Threads of one server.
+    pub(crate) fn shards(&self) -> Shards {
+        self.server.shards
+    }
+
+    /// What session ids are signed with, if it is given.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.server.secret.as_deref()
+    }
+
+    /// What URLs of the server begin with.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Asks the library whether it agrees with its part.
     pub(crate) fn check(&self) -> Result<(), Problems> {
         self.server().check().map_err(|error| self.explain(&error))
@@ -171,6 +202,15 @@ impl Settings {
     }
 }
 
+/// A directory for the cluster that listens there: clusters on different ports can run side by side.
+fn default_run_dir(listen: Option<&SocketAddr>) -> PathBuf {
+    let name = match listen.map_or(0, SocketAddr::port) {
+        0 => format!("pid-{}", std::process::id()),
+        port => port.to_string(),
+    };
+    sedge_cluster::default_run_dir().join(name)
+}
+
 fn deflate(setting: Compression) -> Option<PerMessageDeflate> {
     let default = PerMessageDeflate::default();
     match setting {
@@ -208,6 +248,7 @@ impl Reader<'_> {
         let client_dir = self.one("client-dir");
         let (demo, metrics) = (self.one("demo"), self.one("metrics"));
         let node_name = self.one("node-name");
+        let cluster = self.cluster_settings(listen.first());
         let (drain_delay, drain_deadline) = (self.one("drain-delay"), self.one("drain-deadline"));
         let (log_level, log_format) = (self.one("log-level"), self.one("log-format"));
         let tls = self.tls(certificate, key);
@@ -224,9 +265,53 @@ impl Reader<'_> {
             drain_deadline: drain_deadline?,
             log_level: log_level?,
             log_format: log_format?,
+            cluster: cluster?,
             server: server?,
             effective: Vec::new(),
             remarks: Vec::new(),
+        })
+    }
+
+    fn cluster_settings(&mut self, listen: Option<&SocketAddr>) -> Option<ClusterSettings> {
+        let (workers, node) = (self.one("workers"), self.one("node"));
+        let (method, hash) = (self.one("method"), self.one("address-hash"));
+        let trusted: Vec<Network> = self.list("trusted-proxy");
+        let (forwarded, proxy_protocol) = (self.one("forwarded"), self.one("proxy-protocol"));
+        let (worker_ports, admin) = (self.one("worker-ports"), self.one("admin"));
+        let (run_dir, orphan_deadline) = (self.one("run-dir"), self.one("orphan-deadline"));
+        let routing = sedge_sticky::Config {
+            method: method?,
+            hash,
+            trusted: self.networks(trusted),
+            forwarded: forwarded?,
+            proxy_protocol: proxy_protocol?,
+            ..sedge_sticky::Config::default()
+        };
+        for (name, given) in [
+            ("forwarded", routing.forwarded != Header::None),
+            ("proxy-protocol", routing.proxy_protocol),
+        ] {
+            if given && routing.trusted == Networks::NONE {
+                let name = self.typed.source(name).name(name);
+                self.problems.push(format!("{name} has no effect without trusted-proxy"));
+            }
+        }
+        Some(ClusterSettings {
+            workers: workers?,
+            node: node?,
+            routing,
+            worker_ports,
+            admin,
+            run_dir: run_dir.unwrap_or_else(|| default_run_dir(listen)),
+            orphan_deadline: orphan_deadline?,
+        })
+    }
+
+    fn networks(&mut self, networks: Vec<Network>) -> Networks {
+        Networks::new(networks).unwrap_or_else(|error| {
+            let name = self.typed.source("trusted-proxy").name("trusted-proxy");
+            self.problems.push(format!("{name}: {error}"));
+            Networks::NONE
         })
     }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sedge::Transport;
+use sedge_sticky::forwarded::Header;
+use sedge_sticky::{Hash, Method, Network};
 use tracing_subscriber::EnvFilter;
 
 /// A kind of value.
@@ -145,6 +147,76 @@ impl Setting for Shards {
             Shards::Auto => "\"auto\"".to_owned(),
             Shards::Count(count) => count.to_string(),
         }
+    }
+}
+
+/// How many processes serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// One for each processor.
+    Auto,
+    Count(u16),
+}
+
+impl Setting for Workers {
+    fn parse(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Workers::Auto),
+            (_, Ok(count @ 1..=256)) => Ok(Workers::Count(count)),
+            _ => Err(format!("{text:?} is neither a number from 1 to 256 nor auto")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Workers::Auto => "\"auto\"".to_owned(),
+            Workers::Count(count) => count.to_string(),
+        }
+    }
+}
+
+impl Setting for u16 {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is not a number from 0 to 65535"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Kinds that `sedge-sticky` can read and show itself.
+macro_rules! of_sticky {
+    ($($Kind:ty),+) => {$(
+        impl Setting for $Kind {
+            fn parse(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|error| format!("{text:?}: {error}"))
+            }
+
+            fn show(&self) -> String {
+                quoted(&self.to_string())
+            }
+        }
+    )+};
+}
+of_sticky!(Method, Hash, Network);
+
+impl Setting for Header {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Header::None),
+            "x-forwarded-for" => Ok(Header::XForwardedFor),
+            "forwarded" => Ok(Header::Forwarded),
+            _ => Err(format!("{text:?} is none of x-forwarded-for, forwarded and none")),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(match self {
+            Header::None => "none",
+            Header::XForwardedFor => "x-forwarded-for",
+            Header::Forwarded => "forwarded",
+        })
     }
 }
 

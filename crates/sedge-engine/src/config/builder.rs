@@ -17,6 +17,7 @@ use crate::hooks::{ConnectionError, Hooks, RequestInfo};
 use crate::http::cookie::{Cookie, CookieError};
 use crate::http::cors::{Cors, CorsError};
 use crate::limits;
+use crate::passing::{Siblings, SiblingsHandle};
 
 /// Collects options; [`build`](ConfigBuilder::build) validates them. Every method takes the builder
 /// and returns it. Names in parentheses are those of the official server's options.
@@ -39,6 +40,7 @@ pub struct ConfigBuilder {
     previous_secrets: Vec<HiddenBytes>,
     node: u16,
     worker: u8,
+    siblings: Option<SiblingsHandle>,
     shards: Option<usize>,
     upgrade_timeout: Duration,
     per_message_deflate: Option<PerMessageDeflate>,
@@ -86,6 +88,7 @@ impl Default for ConfigBuilder {
             previous_secrets: Vec::new(),
             node: 0,
             worker: 0,
+            siblings: None,
             shards: None,
             upgrade_timeout: limits::DEFAULT_UPGRADE_TIMEOUT,
             per_message_deflate: None,
@@ -202,6 +205,13 @@ impl ConfigBuilder {
     /// tag but 0 needs a [`secret`](Self::secret).
     pub fn worker(mut self, worker: u8) -> Self {
         self.worker = worker;
+        self
+    }
+
+    /// The way to the other workers of this node. A connection on which a request for a session of one
+    /// of them arrives is passed on. Without it such a session is unknown.
+    pub fn siblings(mut self, siblings: Arc<dyn Siblings>) -> Self {
+        self.siblings = Some(SiblingsHandle(siblings));
         self
     }
 
@@ -524,6 +534,7 @@ impl ConfigBuilder {
         let local = Local {
             node: self.node,
             worker: self.worker,
+            siblings: self.siblings,
             shards,
             upgrade_timeout: self.upgrade_timeout,
             per_message_deflate: self.per_message_deflate,

@@ -4,6 +4,7 @@ use super::*;
 use crate::handshake::Handshake;
 use crate::http::cookie::{Cookie, SameSite};
 use crate::http::cors::Cors;
+use crate::http::head::Head;
 use crate::limits;
 
 const SECRET: &[u8] = b"0123456789abcdef";
@@ -260,7 +261,7 @@ fn allow_request_may_borrow_what_it_captured() {
     let hook = config.local.hooks.allow_request.clone().unwrap();
     let ask = |url: &str| {
         let (parts, ()) = http::Request::get(url).body(()).unwrap().into_parts();
-        now(hook(Arc::new(Handshake::new(&parts, None, false, true))))
+        now(hook(Arc::new(Handshake::new(&Head::parsed(parts), None, false, true))))
     };
     assert_eq!(ask("/socket.io/?token=good"), Ok(()));
     assert_eq!(ask("/socket.io/?token=bad"), Err("who are you?".to_owned()));

@@ -17,7 +17,9 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The body of a request.
 pub enum RequestBody {
-    /// From one of the engine's own listeners.
+    /// All of it, or nothing any more.
+    Full(Option<Bytes>),
+    /// From one of the engine's own listeners, as it comes.
     Incoming(Incoming),
     /// From another server, through the tower service.
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
@@ -45,7 +47,7 @@ impl RequestBody {
 impl ResponseBody {
     /// A body that is there already.
     pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
-        ResponseBody::Full(Some(bytes.into()))
+        ResponseBody::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
     }
 
     /// No body.
@@ -72,6 +74,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
+            RequestBody::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             RequestBody::Incoming(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(Into::into)))
             }
@@ -81,6 +84,7 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            RequestBody::Full(bytes) => bytes.is_none(),
             RequestBody::Incoming(body) => body.is_end_stream(),
             RequestBody::Boxed(body) => body.is_end_stream(),
         }
@@ -88,6 +92,7 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            RequestBody::Full(bytes) => exactly(bytes.as_ref()),
             RequestBody::Incoming(body) => body.size_hint(),
             RequestBody::Boxed(body) => body.size_hint(),
         }
@@ -117,12 +122,14 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ResponseBody::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            ResponseBody::Full(bytes) => exactly(bytes.as_ref()),
             ResponseBody::Boxed(body) => body.size_hint(),
         }
     }
+}
+
+fn exactly(bytes: Option<&Bytes>) -> SizeHint {
+    SizeHint::with_exact(bytes.map_or(0, |bytes| bytes.len() as u64))
 }
 
 /// Why a body was not read to its end.
@@ -144,6 +151,9 @@ pub(crate) async fn read(
 ) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge);
+    }
+    if let RequestBody::Full(bytes) = body {
+        return Ok(bytes.unwrap_or_default());
     }
     let mut reading = Reading { body, limit, first: Bytes::new(), rest: BytesMut::new() };
     // Most bodies have arrived with their head: then no timer is needed.

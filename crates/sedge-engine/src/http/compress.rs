@@ -41,7 +41,7 @@ impl Encoding {
 }
 
 /// Chooses an encoding for a poll response; `None` means none.
-pub(crate) fn negotiate(accept_encoding: Option<&HeaderValue>) -> Option<Encoding> {
+pub(crate) fn negotiate(accept_encoding: Option<&str>) -> Option<Encoding> {
     negotiate_among(Encoding::FOR_POLLS, accept_encoding)
 }
 
@@ -53,9 +53,9 @@ pub(crate) fn negotiate(accept_encoding: Option<&HeaderValue>) -> Option<Encodin
 /// the client names first, which for browsers means gzip even where brotli is offered.
 pub(crate) fn negotiate_among(
     offered: &[Encoding],
-    accept_encoding: Option<&HeaderValue>,
+    accept_encoding: Option<&str>,
 ) -> Option<Encoding> {
-    let accepted = accept_encoding?.to_str().ok()?;
+    let accepted = accept_encoding?;
     let mut best: Option<(Encoding, u16)> = None;
     for encoding in offered {
         let quality = quality_of(accepted, encoding.as_str())
@@ -141,11 +141,11 @@ mod tests {
     use std::io::Read as _;
 
     fn polls(header: &str) -> Option<Encoding> {
-        negotiate(Some(&HeaderValue::from_str(header).unwrap()))
+        negotiate(Some(header))
     }
 
     fn files(header: &str) -> Option<Encoding> {
-        negotiate_among(Encoding::FOR_FILES, Some(&HeaderValue::from_str(header).unwrap()))
+        negotiate_among(Encoding::FOR_FILES, Some(header))
     }
 
     #[test]
@@ -176,7 +176,6 @@ mod tests {
         {
             assert_eq!(polls(header), None, "{header:?}");
         }
-        assert_eq!(negotiate(Some(&HeaderValue::from_bytes(b"gzip\xff").unwrap())), None);
     }
 
     #[test]

@@ -10,8 +10,11 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use thiserror::Error;
+
+use super::answer::Headers;
+use super::head::Head;
 
 /// What pages of other origins may do.
 ///
@@ -257,27 +260,32 @@ impl fmt::Debug for CorsPolicy {
 impl CorsPolicy {
     /// The headers of the answer to an OPTIONS request, which has the status 204 and no body. It is
     /// given before anything else about the request is looked at.
-    pub(crate) fn preflight(&self, request: &HeaderMap) -> HeaderMap {
-        let mut response = HeaderMap::with_capacity(8);
-        self.apply(request, &mut response);
+    pub(crate) fn preflight(&self, request: &Head) -> Headers {
+        let mut response = Headers::default();
+        self.apply(request.get(&ORIGIN), &mut response);
         response.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
         let allowed = match &self.allowed_headers {
-            AllowHeaders::Fixed(names) => names.as_ref(),
+            AllowHeaders::Fixed(names) => names.clone(),
             AllowHeaders::Mirror => {
                 add_vary(&mut response, "Access-Control-Request-Headers");
-                request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|names| !names.is_empty())
+                let names = request.get(&ACCESS_CONTROL_REQUEST_HEADERS);
+                names
+                    .filter(|names| !names.is_empty())
+                    .and_then(|names| HeaderValue::from_bytes(names).ok())
             }
         };
-        insert(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        insert(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, allowed.as_ref());
         insert(&mut response, ACCESS_CONTROL_MAX_AGE, self.max_age.as_ref());
         // Some browsers wait for a body without it, says the package.
         response.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         response
     }
 
-    /// Adds what every other response needs, errors included.
-    pub(crate) fn apply(&self, request: &HeaderMap, response: &mut HeaderMap) {
-        let asking = request.get(ORIGIN).filter(|origin| !origin.is_empty());
+    /// Adds what every other response needs, errors included. `origin` is the request's.
+    pub(crate) fn apply(&self, origin: Option<&[u8]>, response: &mut Headers) {
+        let asking = origin.filter(|origin| !origin.is_empty());
+        let asking = asking.and_then(|origin| HeaderValue::from_bytes(origin).ok());
+        let asking = asking.as_ref();
         let allowed = match &self.origin {
             AllowOrigin::Any => Some(&ANY),
             AllowOrigin::Mirror => asking,
@@ -301,7 +309,7 @@ impl CorsPolicy {
 
 static ANY: HeaderValue = HeaderValue::from_static("*");
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+fn insert(headers: &mut Headers, name: HeaderName, value: Option<&HeaderValue>) {
     if let Some(value) = value {
         headers.insert(name, value.clone());
     }
@@ -309,19 +317,20 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>
 
 /// Says that a response depends on a request header: the name joins those in `Vary`, unless it is
 /// there or the response depends on everything (`*`) already.
-pub(crate) fn add_vary(headers: &mut HeaderMap, field: &'static str) {
+pub(crate) fn add_vary(headers: &mut Headers, field: &'static str) {
     let named = |value: &HeaderValue| {
         value.to_str().is_ok_and(|names| {
             names.split(',').map(str::trim).any(|n| n == "*" || n.eq_ignore_ascii_case(field))
         })
     };
-    if headers.get_all(VARY).iter().any(named) {
+    if headers.all(&VARY).any(named) {
         return;
     }
     let joined = headers
-        .get(VARY)
+        .all(&VARY)
+        .next()
         .and_then(|value| value.to_str().ok())
-        .filter(|_| headers.get_all(VARY).iter().count() == 1)
+        .filter(|_| headers.all(&VARY).count() == 1)
         .and_then(|names| HeaderValue::from_str(&format!("{names}, {field}")).ok());
     match joined {
         Some(value) => {

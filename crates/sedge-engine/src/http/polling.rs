@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use sedge_protocol::engine::payload::{decode_v3_binary, decode_v3_text, decode_v4};
-use sedge_protocol::engine::session::{Input, Refused};
+use sedge_protocol::engine::session::{Input, Refused, Time};
 use sedge_protocol::engine::{Packet, PayloadError, Version, jsonp};
 use sedge_protocol::sid::SessionId;
 use tokio::sync::oneshot;
 
-use super::body::{BodyError, RequestBody, ResponseBody};
+use super::answer::Answer;
+use super::body::{BodyError, RequestBody};
 use super::cors::add_vary;
 use super::{Exchange, compress};
 use crate::application::{Application, SessionKey};
@@ -32,7 +33,7 @@ impl<A: Application> Worker<A> {
         self: Rc<Self>,
         exchange: Exchange,
         handshake: Arc<Handshake>,
-    ) -> Response<ResponseBody> {
+    ) -> Answer {
         let sid = self.shard.new_sid();
         let base64 = exchange.base64 || exchange.jsonp.is_some();
         let open = self.open_frame(&sid, crate::Transport::Polling);
@@ -49,8 +50,8 @@ impl<A: Application> Worker<A> {
         key: SessionKey,
         exchange: Exchange,
         body: RequestBody,
-    ) -> Response<ResponseBody> {
-        match exchange.parts.method {
+    ) -> Answer {
+        match *exchange.head.method() {
             Method::GET => self.get(key, &exchange, None).await,
             Method::POST => self.post(key, &exchange, body).await,
             // What the official server answers.
@@ -63,8 +64,8 @@ impl<A: Application> Worker<A> {
         key: SessionKey,
         exchange: &Exchange,
         opened: Option<&SessionId>,
-    ) -> Response<ResponseBody> {
-        let waiting = match self.begin_get(key) {
+    ) -> Answer {
+        let waiting = match self.begin_get(key, exchange.now) {
             Ok(waiting) => waiting,
             Err(refused) => return self.refuse_session(exchange, refused),
         };
@@ -78,8 +79,11 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    fn begin_get(&self, key: SessionKey) -> Result<oneshot::Receiver<PollAnswer>, Refused> {
-        let now = self.shard.now();
+    fn begin_get(
+        &self,
+        key: SessionKey,
+        now: Time,
+    ) -> Result<oneshot::Receiver<PollAnswer>, Refused> {
         self.shard.with_state(|state, inner| {
             state.try_input(inner, now, key, Input::Get)?;
             let receiver = state.wait(inner, key).ok_or(Refused::Ended)?;
@@ -94,7 +98,7 @@ impl<A: Application> Worker<A> {
         exchange: &Exchange,
         answer: PollAnswer,
         opened: Option<&SessionId>,
-    ) -> Response<ResponseBody> {
+    ) -> Answer {
         let PollAnswer { payload, compressible } = answer;
         let (mut body, content_type) = match &exchange.jsonp {
             Some(number) => (jsonp::encode_response(number, &payload.body), jsonp::CONTENT_TYPE),
@@ -104,15 +108,15 @@ impl<A: Application> Worker<A> {
         if let Some(compression) = &self.shard.0.config.local.http_compression
             && compressible
             && body.len() >= compression.threshold
-            && let Some(wanted) = compress::negotiate(exchange.parts.headers.get(ACCEPT_ENCODING))
+            && let Some(wanted) = compress::negotiate(exchange.head.text(&ACCEPT_ENCODING))
             && let Some(compressed) = compress::compress(wanted, compression.level, &body)
         {
             body = compressed;
             encoding = Some(wanted);
         }
-        let mut response = Response::new(ResponseBody::full(body));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let mut response = Answer::new(StatusCode::OK, Bytes::from(body));
+        let headers = &mut response.headers;
+        headers.append(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(encoding) = encoding {
             headers.insert(CONTENT_ENCODING, encoding.header_value());
             add_vary(headers, "Accept-Encoding");
@@ -121,22 +125,18 @@ impl<A: Application> Worker<A> {
         response
     }
 
-    async fn post(
-        &self,
-        key: SessionKey,
-        exchange: &Exchange,
-        body: RequestBody,
-    ) -> Response<ResponseBody> {
+    async fn post(&self, key: SessionKey, exchange: &Exchange, body: RequestBody) -> Answer {
         let begun = self
             .shard
-            .with_state(|state, inner| state.try_input(inner, self.shard.now(), key, Input::Post));
+            .with_state(|state, inner| state.try_input(inner, exchange.now, key, Input::Post));
         if let Err(refused) = begun {
             return self.refuse_session(exchange, refused);
         }
         let mut guard = AbortGuard::new(&self.shard, key, || Input::PostAborted);
-        let binary = exchange.parts.headers.get(CONTENT_TYPE).is_some_and(|value| {
-            value.as_bytes().eq_ignore_ascii_case(b"application/octet-stream")
-        });
+        let binary = exchange
+            .head
+            .get(&CONTENT_TYPE)
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"application/octet-stream"));
         if binary && exchange.version == Version::V4 {
             // Dropping the guard ends the session.
             return self.plain(exchange, StatusCode::BAD_REQUEST);
@@ -176,8 +176,8 @@ impl<A: Application> Worker<A> {
         guard.disarm();
         self.end_post(key);
         // Also after a malformed payload, as the official server does: the session's end tells.
-        let mut response = Response::new(ResponseBody::full("ok"));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        let mut response = Answer::new(StatusCode::OK, Bytes::from_static(b"ok"));
+        response.headers.append(CONTENT_TYPE, HeaderValue::from_static("text/html"));
         self.finish(exchange, &mut response, None);
         response
     }

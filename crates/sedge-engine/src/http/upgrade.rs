@@ -12,8 +12,7 @@ use http::header::{
     CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use sedge_protocol::engine::session::{Input, Refused};
 use sedge_protocol::engine::{Open, Version};
 use sedge_protocol::sid::SessionId;
@@ -22,7 +21,8 @@ use sedge_protocol::ws::{
 };
 
 use super::Exchange;
-use super::body::ResponseBody;
+use super::answer::Answer;
+use super::head::{Head, is_plain};
 use crate::application::{Application, SessionKey, Transport};
 use crate::engine::Worker;
 use crate::frames::Dialect;
@@ -34,14 +34,12 @@ use crate::shard::conn::{Polling, Probe, WebSocket};
 use crate::shard::websocket::WebSocketTask;
 use crate::tasks;
 
-/// What becomes of a connection after the 101 response. It travels as an extension of the response.
-#[derive(Clone)]
+/// What becomes of a connection after the 101 response.
 pub(crate) struct Ticket {
     pub(crate) shard: usize,
     purpose: Purpose,
 }
 
-#[derive(Clone)]
 enum Purpose {
     /// A new session.
     Open { version: Version, base64: bool, deflate: bool, handshake: Arc<Handshake> },
@@ -50,19 +48,23 @@ enum Purpose {
     /// Nothing: the session is upgrading or upgraded already. The official server accepts the
     /// handshake and closes the WebSocket, and clients rely on that.
     Refuse,
+    /// A WebSocket of a sibling, which has answered the handshake.
+    Tunnel(hyper::upgrade::Upgraded),
+}
+
+impl Ticket {
+    pub(crate) fn tunnel(shard: usize, to: hyper::upgrade::Upgraded) -> Ticket {
+        Ticket { shard, purpose: Purpose::Tunnel(to) }
+    }
 }
 
 /// Whether the head asks for a switch to WebSocket. What is wrong with it is found out later.
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
+pub(super) fn is_upgrade(head: &Head) -> bool {
+    head.get(&UPGRADE).is_some()
 }
 
 impl<A: Application> Worker<A> {
-    pub(super) fn open_websocket(
-        &self,
-        exchange: &Exchange,
-        handshake: Arc<Handshake>,
-    ) -> Response<ResponseBody> {
+    pub(super) fn open_websocket(&self, exchange: &Exchange, handshake: Arc<Handshake>) -> Answer {
         let purpose = |deflate| Purpose::Open {
             version: exchange.version,
             base64: exchange.base64,
@@ -72,11 +74,7 @@ impl<A: Application> Worker<A> {
         self.switch_protocols(exchange, |deflate| Ok(purpose(deflate)))
     }
 
-    pub(super) fn upgrade_session(
-        &self,
-        key: SessionKey,
-        exchange: &Exchange,
-    ) -> Response<ResponseBody> {
+    pub(super) fn upgrade_session(&self, key: SessionKey, exchange: &Exchange) -> Answer {
         let now = self.shard.now();
         self.switch_protocols(exchange, |deflate| {
             self.shard.with_state(|state, inner| {
@@ -100,12 +98,12 @@ impl<A: Application> Worker<A> {
         &self,
         exchange: &Exchange,
         purpose: impl FnOnce(bool) -> Result<Purpose, Refused>,
-    ) -> Response<ResponseBody> {
-        let accept = match accept(&exchange.parts) {
+    ) -> Answer {
+        let accept = match accept(&exchange.head) {
             Ok(accept) => accept,
             Err(error) => return self.refuse_handshake(exchange, error),
         };
-        let request = &exchange.parts.headers;
+        let request = &exchange.head;
         let extension = match &self.shard.0.config.local.per_message_deflate {
             Some(_) => text(request, &SEC_WEBSOCKET_EXTENSIONS).and_then(|o| negotiate(&o)),
             None => None,
@@ -114,9 +112,8 @@ impl<A: Application> Worker<A> {
             Ok(purpose) => purpose,
             Err(refused) => return self.refuse_session(exchange, refused),
         };
-        let mut response = Response::new(ResponseBody::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
+        let mut response = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
+        let headers = &mut response.headers;
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
@@ -128,33 +125,31 @@ impl<A: Application> Worker<A> {
         }
         let initial = matches!(purpose, Purpose::Open { .. });
         self.header_hooks(exchange, headers, initial);
-        response.extensions_mut().insert(Ticket { shard: self.shard.index(), purpose });
+        response.ticket = Some(Ticket { shard: self.shard.index(), purpose });
         response
     }
 
-    fn refuse_handshake(
-        &self,
-        exchange: &Exchange,
-        error: HandshakeError,
-    ) -> Response<ResponseBody> {
+    fn refuse_handshake(&self, exchange: &Exchange, error: HandshakeError) -> Answer {
         let context = ErrorContext::TransportHandshakeError(error.to_string());
         let mut response = self.refuse_exchange(exchange, context);
         // RFC 6455 §4.4: say which version would do.
-        response
-            .headers_mut()
-            .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(SUPPORTED_VERSION));
+        response.headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(SUPPORTED_VERSION));
         response
     }
 
-    /// Takes over a connection whose handshake has been answered. `early` is what the client sent
-    /// right behind its request.
-    pub(crate) fn adopt(self: &Rc<Self>, ticket: Ticket, io: Io, early: Bytes) {
+    /// Takes over a connection whose handshake has been answered, or is by `answer`, which has yet to
+    /// be written. `early` is what the client sent right behind its request.
+    pub(crate) fn adopt(self: &Rc<Self>, ticket: Ticket, io: Io, answer: Bytes, early: Bytes) {
         let now = self.shard.now();
         let (key, id) = match ticket.purpose {
             Purpose::Refuse => {
-                let mut outbox = Outbox::default();
+                let mut outbox = Outbox::beginning_with(answer);
                 outbox.push(sedge_protocol::ws::close_frame(None, ""));
                 tasks::linger(io, outbox, Some(sedge_protocol::ws::MessageReader::new(false)));
+                return;
+            }
+            Purpose::Tunnel(there) => {
+                tasks::tunnel(io, answer, hyper_util::rt::TokioIo::new(there), early);
                 return;
             }
             Purpose::Open { version, base64, deflate, handshake } => {
@@ -162,24 +157,13 @@ impl<A: Application> Worker<A> {
                 let open = self.open_frame(&sid, Transport::WebSocket);
                 let dialect = Dialect { version, base64, deflate };
                 let (key, id) = self.shard.with_state(|state, inner| {
-                    state.open_websocket(inner, now, io, sid, dialect, open)
+                    state.open_websocket(inner, now, io, sid, dialect, [answer, open])
                 });
                 self.opened(key, handshake);
                 (key, id)
             }
             Purpose::Probe { key, ticket } => {
-                let id = self.shard.with_state(|state, inner| {
-                    let id = state.next_websocket_id();
-                    let probe = state.conn(key)?.polling()?.probe.as_deref_mut()?;
-                    if probe.ticket != ticket || probe.websocket.is_some() {
-                        return None;
-                    }
-                    probe.websocket = Some(WebSocket::new(io, id, probe.deflate));
-                    inner.metrics.connections_websocket.add(1);
-                    Some(id)
-                });
-                // The session ended, or its patience did, while the handshake was answered.
-                let Some(id) = id else { return };
+                let Some(id) = self.begin_probe(key, ticket, io, answer) else { return };
                 (key, id)
             }
         };
@@ -187,6 +171,28 @@ impl<A: Application> Worker<A> {
             self.feed_early(key, id, early);
         }
         tasks::spawn_local(WebSocketTask::new(Rc::clone(self), key, id));
+    }
+
+    /// Gives a probing WebSocket to its session. `None` if the session ended, or its patience did,
+    /// while the handshake was answered.
+    fn begin_probe(&self, key: SessionKey, ticket: u32, io: Io, answer: Bytes) -> Option<u32> {
+        self.shard.with_state(|state, inner| {
+            let id = state.next_websocket_id();
+            let probe = state.conn(key).and_then(|conn| conn.polling());
+            let probe = probe.and_then(|polling| polling.probe.as_deref_mut());
+            let wanted = |probe: &&mut Probe| probe.ticket == ticket && probe.websocket.is_none();
+            let Some(probe) = probe.filter(wanted) else {
+                tasks::linger(io, Outbox::beginning_with(answer), None);
+                return None;
+            };
+            let mut websocket = WebSocket::new(io, id, probe.deflate);
+            // The task writes the answer when it begins.
+            websocket.blocked = !answer.is_empty();
+            probe.outbox = Outbox::beginning_with(answer);
+            probe.websocket = Some(websocket);
+            inner.metrics.connections_websocket.add(1);
+            Some(id)
+        })
     }
 
     fn feed_early(&self, key: SessionKey, id: u32, early: Bytes) {
@@ -228,23 +234,22 @@ impl<A: Application> Worker<A> {
 }
 
 /// Checks the handshake (RFC 6455 §4.2.1) and computes the accept key.
-fn accept(parts: &Parts) -> Result<HeaderValue, HandshakeError> {
-    let headers = &parts.headers;
-    let lines = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+fn accept(head: &Head) -> Result<HeaderValue, HandshakeError> {
     let key = validate(
-        parts.method == Method::GET,
-        parts.version >= http::Version::HTTP_11,
-        lines(UPGRADE),
-        lines(CONNECTION),
-        headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes),
-        headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes),
+        *head.method() == Method::GET,
+        head.is_http_1_1(),
+        head.all(&UPGRADE),
+        head.all(&CONNECTION),
+        head.get(&SEC_WEBSOCKET_VERSION),
+        head.get(&SEC_WEBSOCKET_KEY),
     )?;
     HeaderValue::from_bytes(&key.accept()).map_err(|_| HandshakeError::Key)
 }
 
 /// All lines of one header as one list.
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let mut lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+fn text(head: &Head, name: &HeaderName) -> Option<String> {
+    let lines = head.all(name).filter(|line| is_plain(line));
+    let mut lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
     let mut list = lines.next()?.to_owned();
     for line in lines {
         list.push(',');
@@ -254,7 +259,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// The first subprotocol offered: without an answer a browser that offered any gives up.
-fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let offered = text(headers, &SEC_WEBSOCKET_PROTOCOL)?;
+fn first_protocol(head: &Head) -> Option<HeaderValue> {
+    let offered = text(head, &SEC_WEBSOCKET_PROTOCOL)?;
     HeaderValue::from_str(offered.split(',').next()?.trim()).ok().filter(|v| !v.is_empty())
 }

@@ -168,14 +168,6 @@ impl Shard {
         }
     }
 
-    /// Fires a session's timer if it is due.
-    pub(crate) fn check_deadline(&self, session: SessionKey) {
-        let now = self.now();
-        self.with_state(|state, inner| {
-            state.fire_due(inner, now, session);
-        });
-    }
-
     /// Whether reading from the session is on hold.
     pub(crate) fn is_held(&self, session: SessionKey) -> bool {
         self.0.state.borrow_mut().conn(session).is_some_and(|conn| conn.holds > 0)

@@ -110,7 +110,10 @@ impl State {
         while let Some(output) = self.conn(key).and_then(|conn| conn.session.poll()) {
             self.carry_out(inner, key, output);
         }
-        self.schedule(key);
+        // A message can only put the deadline off, for which there is time when it fires.
+        if !matches!(result, Ok(Some(_))) {
+            self.schedule(key);
+        }
         result
     }
 
@@ -534,7 +537,8 @@ impl State {
         }
     }
 
-    /// Makes a session that begins on a WebSocket.
+    /// Makes a session that begins on a WebSocket. `answer` is what is left to write of the answer to
+    /// the handshake, `open` the OPEN packet.
     pub(crate) fn open_websocket(
         &mut self,
         inner: &ShardInner,
@@ -542,13 +546,15 @@ impl State {
         io: Io,
         sid: SessionId,
         dialect: Dialect,
-        open: Bytes,
+        [answer, open]: [Bytes; 2],
     ) -> (SessionKey, u32) {
         let id = self.next_websocket_id();
         let session = Session::websocket(now, dialect.version, &inner.timing);
         let websocket = WebSocket::new(io, id, dialect.deflate);
         inner.metrics.connections_websocket.add(1);
-        let conn = Conn::new(session, Carrier::WebSocket(websocket), sid, dialect);
+        let mut conn = Conn::new(session, Carrier::WebSocket(websocket), sid, dialect);
+        inner.metrics.outbox_bytes.add(answer.len() as u64);
+        conn.outbox = Outbox::beginning_with(answer);
         (self.open(inner, conn, open), id)
     }
 

@@ -15,7 +15,9 @@ use sedge_protocol::ws::{
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::ShardInner;
 use super::conn::Farewell;
+use super::state::State;
 use crate::application::{Application, Message, SessionKey};
 use crate::engine::Worker;
 
@@ -43,22 +45,17 @@ impl<A: Application> WebSocketTask<A> {
 
     fn read(&self, cx: &mut Context<'_>, now: Time, buffer: &mut [u8]) -> Read {
         let mut buffer = ReadBuf::new(buffer);
-        if !self.wake_here(cx, now) {
-            return Read::Gone;
-        }
-        let poll = {
-            let mut state = self.worker.shard.0.state.borrow_mut();
-            let held = state.conn(self.key).is_some_and(|conn| conn.holds > 0);
-            let Some((websocket, _, carries)) =
-                state.conn(self.key).and_then(|conn| conn.websocket(self.id))
-            else {
-                return Read::Gone;
-            };
+        let poll = self.worker.shard.with_state(|state, inner| {
+            self.wake_here(state, inner, cx, now);
+            let conn = state.conn(self.key)?;
+            let held = conn.holds > 0;
+            let (websocket, _, carries) = conn.websocket(self.id)?;
             if held && carries {
-                return Read::Later;
+                return Some(Poll::Pending);
             }
-            Pin::new(&mut websocket.io).poll_read(cx, &mut buffer)
-        };
+            Some(Pin::new(&mut websocket.io).poll_read(cx, &mut buffer))
+        });
+        let Some(poll) = poll else { return Read::Gone };
         match poll {
             Poll::Pending => Read::Later,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
@@ -72,26 +69,17 @@ impl<A: Application> WebSocketTask<A> {
             }
         }
     }
-}
 
-impl<A: Application> WebSocketTask<A> {
-    /// Leaves the task's waker with the WebSocket and goes on with a write that was blocked. Returns
-    /// whether the WebSocket is still there.
-    fn wake_here(&self, cx: &Context<'_>, now: Time) -> bool {
-        self.worker.shard.with_state(|state, inner| {
-            let Some((websocket, _, _)) =
-                state.conn(self.key).and_then(|conn| conn.websocket(self.id))
-            else {
-                return false;
-            };
-            if !websocket.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                websocket.waker = Some(cx.waker().clone());
-            }
-            if websocket.blocked {
-                state.resume_write(inner, now, self.key, self.id);
-            }
-            true
-        })
+    /// Leaves the task's waker with the WebSocket and goes on with a write that was blocked.
+    fn wake_here(&self, state: &mut State, inner: &ShardInner, cx: &Context<'_>, now: Time) {
+        let websocket = state.conn(self.key).and_then(|conn| conn.websocket(self.id));
+        let Some((websocket, _, _)) = websocket else { return };
+        if !websocket.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            websocket.waker = Some(cx.waker().clone());
+        }
+        if websocket.blocked {
+            state.resume_write(inner, now, self.key, self.id);
+        }
     }
 }
 

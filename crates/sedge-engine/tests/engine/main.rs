@@ -3,6 +3,7 @@
 //! Every test has a server of its own. After each scenario nothing may be left of it, and a
 //! well-behaved client on the same server must not have noticed it.
 
+mod arrivals;
 mod bodies;
 mod common;
 mod frames;
@@ -15,3 +16,4 @@ mod shards;
 mod timeouts;
 mod transports;
 mod upgrades;
+mod workers;

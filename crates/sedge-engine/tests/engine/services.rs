@@ -146,7 +146,7 @@ fn only_websockets_behind_axum() {
 }
 
 #[cfg(feature = "tls")]
-mod tls {
+pub(crate) mod tls {
     use std::sync::Arc;
 
     use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
@@ -154,7 +154,7 @@ mod tls {
 
     use super::*;
 
-    fn listener() -> (ListenOptions, Arc<ClientConfig>) {
+    pub(crate) fn listener() -> (ListenOptions, Arc<ClientConfig>) {
         let names = vec!["localhost".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
         let certificate = made.cert.der().clone();
@@ -169,7 +169,7 @@ mod tls {
         (ListenOptions::new().tls(Arc::new(server)), Arc::new(client))
     }
 
-    fn endpoint(address: SocketAddr, config: &Arc<ClientConfig>) -> Endpoint {
+    pub(crate) fn endpoint(address: SocketAddr, config: &Arc<ClientConfig>) -> Endpoint {
         let config = Arc::clone(config);
         Endpoint::wrapped(
             address,

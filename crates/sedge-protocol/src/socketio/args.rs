@@ -11,10 +11,12 @@ use std::sync::Arc;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 
-use super::error::ArgsError;
+use super::error::{ArgsError, EncodeError};
 use super::json;
 use super::msgpack_read::Reader;
 use super::packet::Span;
+use super::parser::ValueSink;
+use super::ser::write_arguments;
 use super::value::Value;
 
 /// The arguments of an event (without its name) or of an acknowledgement.
@@ -52,6 +54,14 @@ impl<'a> Args<'a> {
     /// Arguments that are already values, for instance those that another node sent.
     pub fn from_values(values: Vec<Value>) -> Self {
         Self(Repr::Owned(Arc::new(OwnedArgs::Values(values))))
+    }
+
+    /// The arguments that `args` stands for where arguments are sent: a tuple is the list, `()` is no
+    /// argument, and anything else is one.
+    pub fn from_serialize<T: Serialize + ?Sized>(args: &T) -> Result<Self, EncodeError> {
+        let mut values = ValueSink(Vec::new());
+        write_arguments(args, &mut values)?;
+        Ok(Self::from_values(values.0))
     }
 
     /// How many arguments there are.

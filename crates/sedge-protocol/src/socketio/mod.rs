@@ -28,6 +28,7 @@ mod msgpack_read;
 mod number;
 mod packet;
 mod parser;
+mod renumber;
 mod ser;
 #[cfg(test)]
 mod tests;

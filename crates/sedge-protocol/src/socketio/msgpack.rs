@@ -254,9 +254,20 @@ fn write_type(kind: PacketKind, bytes: &mut Vec<u8>) {
 fn write_end(nsp: &str, id: Option<u64>, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
     write_str("nsp", bytes)?;
     write_str(nsp, bytes)?;
-    if let Some(id) = id {
-        write_str("id", bytes)?;
-        write_value(&id, bytes)?;
+    match id {
+        Some(id) => write_id(id, bytes),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn write_id(id: u64, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+    write_str("id", bytes)?;
+    write_value(&id, bytes)
+}
+
+/// The last entry of a packet with an id.
+pub(super) fn id_entry(id: u64) -> Result<Vec<u8>, EncodeError> {
+    let mut entry = Vec::with_capacity(12);
+    write_id(id, &mut entry)?;
+    Ok(entry)
 }

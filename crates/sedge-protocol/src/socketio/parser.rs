@@ -188,7 +188,7 @@ fn encode_custom(
 }
 
 /// Collects arguments as values.
-struct ValueSink(Vec<Value>);
+pub(super) struct ValueSink(pub(super) Vec<Value>);
 
 impl ArgumentSink for ValueSink {
     fn begin(&mut self, _: usize) -> Result<(), EncodeError> {

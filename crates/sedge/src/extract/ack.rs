@@ -1,48 +1,90 @@
-//! Answering an event: the acknowledgement the client asked for.
+//! Answering an event: the acknowledgement that was asked for.
+
+use std::fmt;
+use std::sync::Arc;
 
 use sedge_engine::SendOptions;
+use sedge_protocol::socketio::{Args, Value};
 use serde::Serialize;
 
 use super::FromContext;
 use crate::error::{EmitError, ExtractError};
-use crate::handler::stage::{self, Context};
+use crate::handler::stage::{Context, EventStage};
+use crate::hub::ServerSideAnswer;
 use crate::socket::Socket;
 
 /// The acknowledgement of an event, to be sent at most once; [`Ack::send`] consumes it. Dropping
-/// it unsent is fine: the client then runs into its own time limit, if it has one.
+/// it unsent is fine: a client then runs into its own time limit, if it has one, and another process
+/// is told that there is no answer.
 ///
-/// As an argument, `Ack` is always there, whether or not the client asked; `Option<Ack>` is `None` if
-/// it did not.
+/// As an argument, `Ack` is always there, whether or not it was asked for; `Option<Ack>` is `None` if
+/// it was not.
 #[derive(Debug)]
-pub struct Ack {
-    socket: Socket,
-    id: Option<u64>,
+pub struct Ack(To);
+
+/// Whom it goes to.
+enum To {
+    Nobody,
+    Client(Socket, u64),
+    Process(Arc<ServerSideAnswer>),
 }
 
 impl Ack {
-    /// Whether the client asked for an acknowledgement. If it did not, sending one does nothing.
+    /// Of an event that a client has sent, with an id if it asked.
+    pub(crate) fn to_client(socket: &Socket, id: Option<u64>) -> Ack {
+        Ack(id.map_or(To::Nobody, |id| To::Client(socket.clone(), id)))
+    }
+
+    /// Of an event that another process has sent.
+    pub(crate) fn to_process(answer: Option<&Arc<ServerSideAnswer>>) -> Ack {
+        Ack(answer.map_or(To::Nobody, |answer| To::Process(Arc::clone(answer))))
+    }
+
+    /// Whether an acknowledgement was asked for. If not, sending one does nothing.
     pub fn is_expected(&self) -> bool {
-        self.id.is_some()
+        !matches!(self.0, To::Nobody)
     }
 
     /// Sends the acknowledgement: a tuple is the list of arguments, `()` is no argument, anything else is one.
+    /// Another process gets the first argument only. If an event has several handlers, it gets the answer
+    /// that comes first.
     ///
     /// Works at any time and from any thread, also long after the handler has ended.
     pub fn send<T: Serialize + ?Sized>(self, args: &T) -> Result<(), EmitError> {
-        let Some(id) = self.id else { return Ok(()) };
-        self.socket
-            .send_packet(SendOptions::default(), |parser, nsp, out| parser.ack(nsp, id, args, out))
+        match self.0 {
+            To::Nobody => Ok(()),
+            To::Client(socket, id) => socket
+                .send_packet(SendOptions::default(), |parser, nsp, out| {
+                    parser.ack(nsp, id, args, out)
+                }),
+            To::Process(answer) => {
+                let args = Args::from_serialize(args)?;
+                let first = if args.is_empty() { None } else { args.get::<Value>(0).ok() };
+                answer.give(first);
+                Ok(())
+            }
+        }
     }
 }
 
-impl FromContext<stage::Event> for Ack {
-    fn from_context(context: &Context<'_, stage::Event>) -> Result<Self, ExtractError> {
-        Ok(Ack { socket: context.socket.clone(), id: context.details.ack })
+impl<S: EventStage> FromContext<S> for Ack {
+    fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
+        Ok(S::ack(context))
     }
 }
 
-impl FromContext<stage::Event> for Option<Ack> {
-    fn from_context(context: &Context<'_, stage::Event>) -> Result<Self, ExtractError> {
-        Ack::from_context(context).map(|ack| ack.is_expected().then_some(ack))
+impl<S: EventStage> FromContext<S> for Option<Ack> {
+    fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
+        Ok(Some(S::ack(context)).filter(Ack::is_expected))
+    }
+}
+
+impl fmt::Debug for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            To::Nobody => f.write_str("nobody"),
+            To::Client(socket, id) => write!(f, "{} ({id})", socket.id()),
+            To::Process(_) => f.write_str("another process"),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the client sent: the arguments of an event, its name, and the auth payload.
+//! What the client, or another process, sent: the arguments of an event, its name, and the auth payload.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::FromContext;
 use crate::error::ExtractError;
-use crate::handler::stage::{self, Context, Stage};
+use crate::handler::stage::{Context, EventStage, SocketStage};
 
 /// The event's arguments as `T`. A tuple takes them one by one, `()` takes none, and any other
 /// type takes the first. Surplus arguments are ignored; a missing one is `None` for an `Option`.
@@ -69,38 +69,38 @@ impl fmt::Display for Event {
     }
 }
 
-impl<T: DeserializeOwned> FromContext<stage::Event> for Data<T> {
-    fn from_context(context: &Context<'_, stage::Event>) -> Result<Self, ExtractError> {
+impl<S: EventStage, T: DeserializeOwned> FromContext<S> for Data<T> {
+    fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         Ok(Data(context.args().decode()?))
     }
 }
 
-impl<T: DeserializeOwned> FromContext<stage::Event> for TryData<T> {
-    fn from_context(context: &Context<'_, stage::Event>) -> Result<Self, ExtractError> {
+impl<S: EventStage, T: DeserializeOwned> FromContext<S> for TryData<T> {
+    fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         Ok(TryData(context.args().decode()))
     }
 }
 
-impl FromContext<stage::Event> for Args {
-    fn from_context(context: &Context<'_, stage::Event>) -> Result<Self, ExtractError> {
+impl<S: EventStage> FromContext<S> for Args {
+    fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         Ok(Args(context.args().clone().into_owned()))
     }
 }
 
-impl FromContext<stage::Event> for Event {
-    fn from_context(context: &Context<'_, stage::Event>) -> Result<Self, ExtractError> {
+impl<S: EventStage> FromContext<S> for Event {
+    fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         Ok(Event(context.event().to_owned()))
     }
 }
 
-impl<S: Stage, T: DeserializeOwned> FromContext<S> for Auth<T> {
+impl<S: SocketStage, T: DeserializeOwned> FromContext<S> for Auth<T> {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(Auth(context.socket.auth()?))
+        Ok(Auth(context.subject.auth()?))
     }
 }
 
-impl<S: Stage, T: DeserializeOwned> FromContext<S> for TryAuth<T> {
+impl<S: SocketStage, T: DeserializeOwned> FromContext<S> for TryAuth<T> {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(TryAuth(context.socket.auth()))
+        Ok(TryAuth(context.subject.auth()))
     }
 }

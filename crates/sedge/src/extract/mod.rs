@@ -2,16 +2,16 @@
 //!
 //! | extractor | is | where |
 //! |---|---|---|
-//! | [`Socket`] | the socket | everywhere |
-//! | [`Server`], [`Namespace`] | the server, the socket's namespace | everywhere |
-//! | [`Auth<T>`], [`TryAuth<T>`] | the client's `auth` payload | everywhere |
-//! | [`Arc<Handshake>`](Handshake) | the request that opened the connection | everywhere |
+//! | [`Server`], [`Namespace`] | the server, the namespace | everywhere |
 //! | [`State<T>`] | the server's state | everywhere |
-//! | [`Extension<T>`] | what the application attached to the socket | everywhere |
-//! | [`Transport`], [`ProtocolVersion`] | how the client is connected | everywhere |
-//! | [`Data<T>`], [`TryData<T>`], [`Args`] | the event's arguments | events |
-//! | [`Event`] | the event's name | events |
-//! | [`Ack`], `Option<Ack>` | the acknowledgement the client asked for | events |
+//! | [`Socket`] | the socket | all but `on_server_side` |
+//! | [`Auth<T>`], [`TryAuth<T>`] | the client's `auth` payload | all but `on_server_side` |
+//! | [`Arc<Handshake>`](Handshake) | the request that opened the connection | all but `on_server_side` |
+//! | [`Extension<T>`] | what the application attached to the socket | all but `on_server_side` |
+//! | [`Transport`], [`ProtocolVersion`] | how the client is connected | all but `on_server_side` |
+//! | [`Data<T>`], [`TryData<T>`], [`Args`] | the event's arguments | events, `on_server_side` |
+//! | [`Event`] | the event's name | events, `on_server_side` |
+//! | [`Ack`], `Option<Ack>` | the acknowledgement that was asked for | events, `on_server_side` |
 //! | [`DisconnectReason`] | why the socket went | `on_disconnect` |
 //!
 //! If one of them cannot be made, because the client sent something else, the handler is not called:
@@ -32,7 +32,7 @@ pub use args::{Args, Auth, Data, Event, TryAuth, TryData};
 use sedge_engine::{Handshake, Transport};
 
 use crate::error::ExtractError;
-use crate::handler::stage::{self, Context, Stage};
+use crate::handler::stage::{self, Context, SocketStage, Stage};
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::server::Server;
@@ -42,13 +42,13 @@ use crate::socket::{ProtocolVersion, Socket};
 ///
 /// ```
 /// use sedge::extract::{Auth, FromContext};
-/// use sedge::stage::{Context, Stage};
+/// use sedge::stage::{Context, SocketStage};
 /// use sedge::{ExtractError, Value};
 ///
 /// /// The name the client gave itself.
 /// struct Name(String);
 ///
-/// impl<S: Stage> FromContext<S> for Name {
+/// impl<S: SocketStage> FromContext<S> for Name {
 ///     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
 ///         let Auth(auth) = Auth::<Value>::from_context(context)?;
 ///         let name = auth["name"].as_str().ok_or(ExtractError::Other("no name".into()))?;
@@ -60,7 +60,8 @@ use crate::socket::{ProtocolVersion, Socket};
     message = "`{Self}` is not an extractor on this occasion",
     label = "not an extractor of the stage `{S}`",
     note = "event arguments are taken as `Data(value): Data<T>`, the auth payload as `Auth(value): Auth<T>`; \
-            `Data`, `Args`, `Event` and `Ack` exist for events only, `DisconnectReason` for `on_disconnect` only",
+            `Data`, `Args`, `Event` and `Ack` exist for events only, `DisconnectReason` for `on_disconnect` only, and \
+            in `on_server_side` there is no socket",
     note = "the table in `sedge::extract` lists all extractors"
 )]
 pub trait FromContext<S: Stage>: Sized {
@@ -94,15 +95,15 @@ impl<T> Deref for Extension<T> {
     }
 }
 
-impl<S: Stage> FromContext<S> for Socket {
+impl<S: SocketStage> FromContext<S> for Socket {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(context.socket.clone())
+        Ok(context.subject.clone())
     }
 }
 
 impl<S: Stage> FromContext<S> for Namespace {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(context.socket.namespace().clone())
+        Ok(context.namespace().clone())
     }
 }
 
@@ -112,22 +113,22 @@ impl<S: Stage> FromContext<S> for Server {
     }
 }
 
-impl<S: Stage> FromContext<S> for Arc<Handshake> {
+impl<S: SocketStage> FromContext<S> for Arc<Handshake> {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(Arc::clone(context.socket.handshake()))
+        Ok(Arc::clone(context.subject.handshake()))
     }
 }
 
-impl<S: Stage> FromContext<S> for ProtocolVersion {
+impl<S: SocketStage> FromContext<S> for ProtocolVersion {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(context.socket.protocol_version())
+        Ok(context.subject.protocol_version())
     }
 }
 
-impl<S: Stage> FromContext<S> for Transport {
+impl<S: SocketStage> FromContext<S> for Transport {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         let gone = || ExtractError::Other("the connection is closed".to_owned());
-        context.socket.transport_here().ok_or_else(gone)
+        context.subject.transport_here().ok_or_else(gone)
     }
 }
 
@@ -138,16 +139,16 @@ impl<S: Stage, T: Send + Sync + 'static> FromContext<S> for State<T> {
     }
 }
 
-impl<S: Stage, T: Send + Sync + 'static> FromContext<S> for Extension<T> {
+impl<S: SocketStage, T: Send + Sync + 'static> FromContext<S> for Extension<T> {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         let missing = || ExtractError::MissingExtension(std::any::type_name::<T>());
-        context.socket.extensions().get().map(Extension).ok_or_else(missing)
+        context.subject.extensions().get().map(Extension).ok_or_else(missing)
     }
 }
 
-impl<S: Stage, T: Send + Sync + 'static> FromContext<S> for Option<Extension<T>> {
+impl<S: SocketStage, T: Send + Sync + 'static> FromContext<S> for Option<Extension<T>> {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(context.socket.extensions().get().map(Extension))
+        Ok(context.subject.extensions().get().map(Extension))
     }
 }
 

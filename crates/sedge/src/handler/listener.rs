@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::stage::{Connect, Context, Disconnect, Event, Middleware, Stage};
+use super::stage::{Connect, Context, Disconnect, Event, Middleware, ServerSide, Stage};
 use super::{Handler, HandlerFuture, Shared};
 use crate::error::ExtractError;
 
@@ -60,6 +60,7 @@ pub(crate) enum Registration {
     AnyEvent(Arc<dyn Listener<Event>>),
     Fallback(Arc<dyn Listener<Event>>),
     Disconnect(Arc<dyn Listener<Disconnect>>),
+    ServerSide(Box<str>, Arc<dyn Listener<ServerSide>>),
 }
 
 type List<S> = Vec<Rc<dyn LocalListener<S>>>;
@@ -73,6 +74,7 @@ pub(crate) struct Table {
     pub(crate) fallback: List<Event>,
     pub(crate) disconnect: List<Disconnect>,
     events: HashMap<Box<str>, List<Event>, RandomState>,
+    server_side: HashMap<Box<str>, List<ServerSide>, RandomState>,
 }
 
 impl Table {
@@ -96,7 +98,15 @@ impl Table {
             Registration::AnyEvent(listener) => self.any.push(listener.localise()),
             Registration::Fallback(listener) => self.fallback.push(listener.localise()),
             Registration::Disconnect(listener) => self.disconnect.push(listener.localise()),
+            Registration::ServerSide(name, listener) => {
+                self.server_side.entry_ref(&**name).or_default().push(listener.localise());
+            }
         }
+    }
+
+    /// The handlers of one event that other processes send.
+    pub(crate) fn server_side(&self, name: &str) -> &[Rc<dyn LocalListener<ServerSide>>] {
+        self.server_side.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The handlers of one event.

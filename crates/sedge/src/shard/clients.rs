@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Waker};
 
-use sedge_adapter::MemberId;
+use sedge_adapter::{MemberId, Topic};
 use sedge_engine::{Handshake, Message, SendOptions, Sent, SessionKey};
 use sedge_protocol::engine::Version;
 use sedge_protocol::socketio::{
@@ -24,7 +24,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use super::members::LocalNamespace;
-use super::{LocalShard, State, messages};
+use super::{Changed, LocalShard, State, messages};
 use crate::error::ConnectError;
 use crate::handler::listener::Table;
 use crate::handler::stage::{self, Context, EventDetails};
@@ -135,18 +135,27 @@ impl LocalShard {
         }
     }
 
-    /// A message has arrived. A custom parser is user code, so the decoder is taken out meanwhile.
+    /// A message has arrived.
     pub(super) fn message(self: &Rc<Self>, session: SessionKey, message: Message<'_>) {
-        let Some(mut decoder) = self.with_client(session, |c| std::mem::take(&mut c.decoder))
-        else {
-            return;
-        };
         let (parser, limits) = (&self.core.options.parser, &self.core.decode_limits);
-        let packet = match message {
+        let decode = |decoder: &mut Decoder| match message {
             Message::Text(text) => decoder.text(parser, text, limits),
             Message::Binary(data) => decoder.binary(parser, data, limits),
         };
-        self.with_client(session, |client| client.decoder = decoder);
+        let packet = if let Parser::Custom(_) = parser {
+            // It is user code, so the decoder is taken out meanwhile.
+            let taken = self.with_client(session, |client| std::mem::take(&mut client.decoder));
+            let Some(mut decoder) = taken else { return };
+            let packet = decode(&mut decoder);
+            self.with_client(session, |client| client.decoder = decoder);
+            packet
+        } else {
+            let Some(packet) = self.with_client(session, |client| decode(&mut client.decoder))
+            else {
+                return;
+            };
+            packet
+        };
         match packet {
             Ok(Some(packet)) => self.packet(session, &packet),
             Ok(None) => {}
@@ -205,7 +214,7 @@ impl LocalShard {
         let Addressee { socket, table, own } = target;
         let name = event.name;
         let details = EventDetails { name, args: &event.args, ack: packet.id };
-        let context = Context { socket, details };
+        let context = Context { subject: socket, details };
         for table in [Some(table), own.as_ref()].into_iter().flatten() {
             for listener in &table.any {
                 self.run(&**listener, &context, name);
@@ -232,12 +241,11 @@ impl LocalShard {
             return;
         };
         self.metrics.acks_in.add(1);
-        let args = packet.args().into_owned();
         match pending {
             PendingAck::One(reply) => {
-                let _ = reply.send(args);
+                let _ = reply.send(packet.args().into_owned());
             }
-            PendingAck::Broadcast(acks) => acks.acknowledged(self.index, args),
+            PendingAck::Broadcast(acks) => acks.acknowledged(self.index, packet.args()),
         }
     }
 
@@ -346,7 +354,7 @@ impl LocalShard {
     async fn examination(self: Rc<Self>, socket: Socket, table: Rc<Table>) {
         let in_flight = self.take_off();
         for middleware in &table.middlewares {
-            let context = Context { socket: &socket, details: () };
+            let context = Context { subject: &socket, details: () };
             if let Err(error) = self.run_middleware(&**middleware, &context).await {
                 return self.turn_away(&socket, &error);
             }
@@ -360,7 +368,7 @@ impl LocalShard {
 
     /// The socket is in: it gets its place, the client is told, and its handlers are called.
     fn admit(self: &Rc<Self>, socket: &Socket) {
-        let (table, member) = {
+        let (table, member, first) = {
             let mut state = self.state.borrow_mut();
             let State { clients, namespaces, .. } = &mut *state;
             let index = socket.namespace().shared().index;
@@ -372,11 +380,19 @@ impl LocalShard {
             let Some(joined) = client.joined.iter_mut().find(|j| j.namespace == index) else {
                 return;
             };
+            let first = namespace.is_empty();
             let member = namespace.insert(socket.clone());
             joined.member = MemberIndex::new(member);
             client.settled = true;
-            (namespace.table(), member)
+            (namespace.table(), member, first)
         };
+        if let Some(hub) = &self.hub {
+            let name = socket.namespace().name();
+            if first {
+                hub.subscribe(Topic::Namespace(name));
+            }
+            hub.subscribe(Topic::Room(name, socket.id().as_str()));
+        }
         for registration in socket.set_connected(member) {
             self.register(socket, &registration);
         }
@@ -390,7 +406,7 @@ impl LocalShard {
                 }
             }
         });
-        let context = Context { socket, details: () };
+        let context = Context { subject: socket, details: () };
         for listener in &table.connect {
             self.run(&**listener, &context, "connect");
         }
@@ -479,7 +495,8 @@ impl LocalShard {
 
     /// A socket is gone: it leaves everything, who waits for it is told, and so are its handlers.
     fn close_socket(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
-        let (mut member, rooms, table) = {
+        let mut ended = Changed::new(self.hub.as_ref());
+        let (mut member, rooms, table, last) = {
             let mut state = self.state.borrow_mut();
             let index = socket.namespace().shared().index;
             if let Some(client) = state.client(socket.session()) {
@@ -489,9 +506,18 @@ impl LocalShard {
             if namespace.find(socket).is_none() {
                 return;
             }
-            let Some((member, rooms)) = namespace.remove(socket.member()) else { return };
-            (member, rooms, namespace.table())
+            let removed = namespace.remove(socket.member(), |room| ended.note(room, true));
+            let Some((member, rooms)) = removed else { return };
+            (member, rooms, namespace.table(), namespace.is_empty())
         };
+        if let Some(hub) = &self.hub {
+            let name = socket.namespace().name();
+            ended.unsubscribe(name);
+            hub.unsubscribe(Topic::Room(name, socket.id().as_str()));
+            if last {
+                hub.unsubscribe(Topic::Namespace(name));
+            }
+        }
         let own = member.own.take();
         let told = !table.disconnect.is_empty() || own.is_some();
         let all_rooms = || std::iter::once(socket.id().room()).chain(rooms).collect();
@@ -499,11 +525,11 @@ impl LocalShard {
         self.metrics.sockets.sub(1);
         for pending in member.take_acks() {
             if let PendingAck::Broadcast(acks) = pending {
-                acks.lost();
+                acks.lost(self.index, 1);
             }
         }
         drop(member);
-        let context = Context { socket, details: reason };
+        let context = Context { subject: socket, details: reason };
         for table in [Some(&table), own.as_ref()].into_iter().flatten() {
             for listener in &table.disconnect {
                 self.run::<stage::Disconnect>(&**listener, &context, "disconnect");
@@ -529,7 +555,7 @@ struct Addressee {
 }
 
 impl State {
-    fn make_namespace(&mut self, namespace: Namespace) -> &mut LocalNamespace {
+    pub(super) fn make_namespace(&mut self, namespace: Namespace) -> &mut LocalNamespace {
         let index = namespace.shared().index as usize;
         if self.namespaces.len() <= index {
             self.namespaces.resize_with(index + 1, || None);

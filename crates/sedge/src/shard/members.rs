@@ -92,15 +92,31 @@ impl LocalNamespace {
         member.socket.is(socket).then_some(member)
     }
 
-    /// Takes a member out of everything. Returns its entry and the rooms it was in.
-    pub(super) fn remove(&mut self, member: MemberId) -> Option<(Member, Vec<Room>)> {
+    /// Whether there are no sockets here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Takes a member out of everything. Returns its entry and the rooms it was in, and tells `ended`
+    /// those that have ceased to exist.
+    pub(super) fn remove(
+        &mut self,
+        member: MemberId,
+        mut ended: impl FnMut(&Room),
+    ) -> Option<(Member, Vec<Room>)> {
         let entry = self.members.try_remove(member.0 as usize)?;
         let hash = self.hasher.hash_one(entry.socket.id().as_str());
         if let Ok(found) = self.ids.find_entry(hash, |slot| *slot == member.0) {
             found.remove();
         }
         let mut rooms = Vec::new();
-        self.rooms.leave_all(member, |room, _| rooms.push(Room::from(room)));
+        self.rooms.leave_all(member, |room, deleted| {
+            let room = Room::from(room);
+            if deleted {
+                ended(&room);
+            }
+            rooms.push(room);
+        });
         Some((entry, rooms))
     }
 

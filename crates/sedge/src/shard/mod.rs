@@ -8,13 +8,14 @@ mod clients;
 mod members;
 pub(crate) mod operations;
 mod run;
+pub(crate) mod server_side;
 mod slots;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sedge_adapter::{JoinError, MemberId, Room, RoomList};
+use sedge_adapter::{JoinError, Joined, Left, MemberId, Room, RoomList, Topic};
 use sedge_engine::{
     Application, CloseReason, Handshake, Message, SendOptions, Sent, SessionKey, Shard,
     SharedMessage, Transport,
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use crate::core::Core;
 use crate::error::{EmitError, catch_panic};
 use crate::handler::listener::Registration;
+use crate::hub::Hub;
 use crate::limits::ENCODE_BUFFER_KEPT;
 use crate::metrics::ShardMetrics;
 use crate::reason::DisconnectReason;
@@ -32,6 +34,7 @@ use crate::socket::{PendingAck, Socket};
 use clients::Client;
 use members::{LocalNamespace, Member};
 use operations::Dispatch;
+use server_side::ServerSideCall;
 use slots::Slots;
 
 /// What other threads ask of a shard.
@@ -60,6 +63,10 @@ pub(crate) enum Command {
     Disconnect { socket: Socket, close: bool },
     /// Apply an operation to this shard's sockets.
     Operate(Arc<Dispatch>),
+    /// Call the listeners of an event that another process has sent.
+    ServerSide(Box<ServerSideCall>),
+    /// Close as many clients, and tell how many there were.
+    CloseSome { count: usize, reply: oneshot::Sender<usize> },
     /// Disconnect everybody, and say when their handlers have ended.
     Close { done: oneshot::Sender<()> },
 }
@@ -70,6 +77,8 @@ pub(crate) struct ShardApp(Rc<LocalShard>);
 /// A shard's part of the server.
 pub(crate) struct LocalShard {
     core: Arc<Core>,
+    /// The way to other processes, if there are any.
+    hub: Option<Arc<Hub>>,
     engine: Shard,
     index: usize,
     state: RefCell<State>,
@@ -78,6 +87,8 @@ pub(crate) struct LocalShard {
     metrics: Arc<ShardMetrics>,
     /// Handlers that wait at an `.await`.
     in_flight: Cell<usize>,
+    /// Those of them that handle what other processes have sent.
+    server_side_in_flight: Cell<usize>,
     /// Whom to tell when there are none any more.
     drained: RefCell<Option<oneshot::Sender<()>>>,
 }
@@ -106,12 +117,14 @@ impl ShardApp {
         let index = engine.index();
         let shard = Rc::new(LocalShard {
             metrics: core.add_metrics(index),
+            hub: core.hub.clone(),
             core,
             index,
             engine,
             state: RefCell::default(),
             buffer: Cell::new(None),
             in_flight: Cell::new(0),
+            server_side_in_flight: Cell::new(0),
             drained: RefCell::default(),
         });
         // A thread is one shard for all its life.
@@ -222,21 +235,27 @@ impl LocalShard {
     }
 
     pub(crate) fn join(&self, socket: &Socket, rooms: &RoomList) -> Result<(), JoinError> {
+        let mut created = Changed::new(self.hub.as_ref());
         let joined = self.with_namespace(socket, |namespace| {
             for room in rooms.iter().filter(|room| ***room != *socket.id().as_str()) {
-                namespace.rooms.join(socket.member(), room)?;
+                let joined = namespace.rooms.join(socket.member(), room)?;
+                created.note(room, joined == Joined::Joined { room_created: true });
             }
             Ok(())
         });
+        created.subscribe(socket.namespace().name());
         joined.unwrap_or(Ok(()))
     }
 
     pub(crate) fn leave(&self, socket: &Socket, rooms: &RoomList) {
+        let mut deleted = Changed::new(self.hub.as_ref());
         self.with_namespace(socket, |namespace| {
             for room in rooms {
-                namespace.rooms.leave(socket.member(), room);
+                let left = namespace.rooms.leave(socket.member(), room);
+                deleted.note(room, left == Left::Left { room_deleted: true });
             }
         });
+        deleted.unsubscribe(socket.namespace().name());
     }
 
     pub(crate) fn rooms(&self, socket: &Socket) -> Vec<Room> {
@@ -293,6 +312,10 @@ impl LocalShard {
             }
             Command::Disconnect { socket, close } => self.disconnect(&socket, close),
             Command::Operate(dispatch) => self.apply(&dispatch),
+            Command::ServerSide(call) => self.server_side(&call),
+            Command::CloseSome { count, reply } => {
+                let _ = reply.send(self.close_some(count));
+            }
             Command::Close { done } => self.close_and_drain(done),
         }
     }
@@ -328,13 +351,24 @@ impl LocalShard {
     }
 
     fn close_all(self: &Rc<Self>) {
-        let sessions: Vec<_> = {
-            let state = self.state.borrow();
-            state.clients.iter().chain(&state.ending).map(Client::session).collect()
-        };
-        for session in sessions {
+        for session in self.sessions(usize::MAX) {
             self.close_client(session, DisconnectReason::ServerShuttingDown);
         }
+    }
+
+    /// Closes this many clients and their connections, or all if there are fewer. Returns how many.
+    fn close_some(self: &Rc<Self>, count: usize) -> usize {
+        let sessions = self.sessions(count);
+        for session in &sessions {
+            self.break_off(*session, DisconnectReason::ServerShuttingDown);
+        }
+        sessions.len()
+    }
+
+    fn sessions(&self, count: usize) -> Vec<SessionKey> {
+        let state = self.state.borrow();
+        let clients = state.clients.iter().chain(&state.ending);
+        clients.take(count).map(Client::session).collect()
     }
 }
 
@@ -363,6 +397,39 @@ impl State {
         }
         self.clients.get_mut(session.slot()).filter(|client| client.session() == session)?;
         self.clients.take(session.slot())
+    }
+}
+
+/// Rooms that have come into being on this shard, or have ceased to exist: other processes need to know
+/// where what they have for a room is wanted. Without a bus nothing is kept.
+///
+/// The carrier is told when the shard's state is not borrowed any more.
+struct Changed<'a> {
+    hub: Option<&'a Arc<Hub>>,
+    rooms: RoomList,
+}
+
+impl<'a> Changed<'a> {
+    fn new(hub: Option<&'a Arc<Hub>>) -> Self {
+        Changed { hub, rooms: RoomList::new() }
+    }
+
+    fn note(&mut self, room: &Room, changed: bool) {
+        if changed && self.hub.is_some() {
+            self.rooms.push(Room::clone(room));
+        }
+    }
+
+    fn subscribe(self, namespace: &str) {
+        if let Some(hub) = self.hub {
+            self.rooms.iter().for_each(|room| hub.subscribe(Topic::Room(namespace, room)));
+        }
+    }
+
+    fn unsubscribe(self, namespace: &str) {
+        if let Some(hub) = self.hub {
+            self.rooms.iter().for_each(|room| hub.unsubscribe(Topic::Room(namespace, room)));
+        }
     }
 }
 

@@ -1,40 +1,139 @@
-//! Operations on many sockets: handed to every shard, and applied by each to its own.
+//! Operations on many sockets: handed to every shard and to other processes, and applied by each shard
+//! to its own sockets.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sedge_adapter::{MemberId, Operation, RemoteSocketData, RoomList, Target};
+use sedge_adapter::{
+    MemberId, MissingReason, Operation, RemoteSocketData, ResponseBody, RoomList, Target,
+};
 use sedge_engine::SharedMessage;
-use sedge_protocol::socketio::Value;
+use sedge_protocol::socketio::{Args, Value};
 
 use super::{Command, LocalShard, State};
 use crate::error::Overloaded;
-use crate::gather::{Acks, Gather};
+use crate::gather::{AckEvent, Acks, Gather, Origin, Others};
 use crate::handshake_value::handshake_value;
+use crate::hub::{Beyond, ForeignAcks, PeerReply};
 use crate::namespace::Namespace;
 use crate::socket::{PendingAck, Socket, send_options};
 
 /// An operation within this process: packets are encoded already.
-pub(crate) type LocalOperation = Operation<SharedMessage, Value>;
+pub(crate) type LocalOperation = Operation<LocalPacket, Value>;
 
 /// A socket as other shards and nodes see it.
 pub(crate) type SocketData = RemoteSocketData<Value>;
 
+/// The packet of a broadcast, ready for every recipient of this process.
+#[derive(Clone)]
+pub(crate) struct LocalPacket {
+    pub(crate) shared: SharedMessage,
+    /// The id in it, if it is to be acknowledged.
+    pub(crate) id: u32,
+}
+
+impl LocalPacket {
+    /// Where there is nothing to send.
+    pub(crate) fn empty() -> LocalPacket {
+        LocalPacket { shared: SharedMessage::new([]), id: 0 }
+    }
+}
+
 /// Whom a shard tells what became of an operation.
 pub(crate) enum Reply {
     None,
-    Acks(Arc<Acks>),
+    Acks(AckSink),
     Sockets(Arc<Gather<Vec<SocketData>>>),
     Applied(Arc<Gather<()>>),
+    /// Another process, whatever it has asked but a broadcast.
+    Peer(PeerReply),
+}
+
+/// Who waits for the acknowledgements of a broadcast.
+#[derive(Clone)]
+pub(crate) enum AckSink {
+    Here(Arc<Acks>),
+    Peer(Arc<ForeignAcks>),
+}
+
+impl AckSink {
+    /// A shard has sent the packet to as many clients.
+    fn counted(&self, shard: usize, clients: usize) {
+        let clients = clients as u32;
+        match self {
+            AckSink::Here(acks) => acks.tell(Origin::Shard(shard), AckEvent::Counted(clients)),
+            AckSink::Peer(acks) => acks.counted(shard, clients),
+        }
+    }
+
+    /// A client has acknowledged.
+    pub(crate) fn acknowledged(&self, shard: usize, args: Args<'_>) {
+        match self {
+            AckSink::Here(acks) => {
+                acks.tell(Origin::Shard(shard), AckEvent::Acknowledged(args.into_owned()));
+            }
+            AckSink::Peer(acks) => acks.acknowledged(shard, &args),
+        }
+    }
+
+    /// As many clients were disconnected before they acknowledged, or could not be asked.
+    pub(crate) fn lost(&self, shard: usize, clients: u32) {
+        match self {
+            AckSink::Here(acks) => acks.tell(Origin::Shard(shard), AckEvent::Lost(clients)),
+            AckSink::Peer(acks) => acks.lost(shard, clients),
+        }
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            AckSink::Here(acks) => acks.is_done(),
+            AckSink::Peer(acks) => acks.is_done(),
+        }
+    }
 }
 
 impl Reply {
+    /// A shard cannot be asked.
     fn unreachable(&self, shard: usize) {
+        let (who, reason) = (Origin::Shard(shard), MissingReason::Overloaded);
         match self {
             Reply::None => {}
-            Reply::Acks(acks) => acks.unreachable(shard),
-            Reply::Sockets(gather) => gather.unreachable(shard),
-            Reply::Applied(gather) => gather.unreachable(shard),
+            Reply::Acks(AckSink::Here(acks)) => acks.give_up(who, reason),
+            Reply::Acks(AckSink::Peer(acks)) => acks.unreachable(shard),
+            Reply::Sockets(gather) => gather.give_up(who, reason),
+            Reply::Applied(gather) => gather.give_up(who, reason),
+            Reply::Peer(reply) => reply.unreachable(shard),
+        }
+    }
+
+    /// Who was asked.
+    fn expect(&self, shards: usize, others: Others) {
+        match self {
+            Reply::Acks(AckSink::Here(acks)) => acks.expect(shards, others),
+            Reply::Sockets(gather) => gather.expect(shards, others),
+            Reply::Applied(gather) => gather.expect(shards, others),
+            Reply::None | Reply::Acks(AckSink::Peer(_)) | Reply::Peer(_) => {}
+        }
+    }
+
+    fn applied(&self, shard: usize) {
+        match self {
+            Reply::Applied(gather) => gather.tell(Origin::Shard(shard), ()),
+            Reply::Peer(reply) => {
+                let _ = reply.answer(shard, ResponseBody::Applied);
+            }
+            _ => {}
+        }
+    }
+
+    fn sockets(&self, shard: usize, list: Vec<SocketData>) {
+        match self {
+            Reply::Sockets(gather) => gather.tell(Origin::Shard(shard), list),
+            Reply::Peer(reply) => {
+                let _ = reply.answer(shard, ResponseBody::Sockets(list));
+            }
+            _ => {}
         }
     }
 }
@@ -46,18 +145,40 @@ pub(crate) struct Dispatch {
     reply: Reply,
 }
 
-/// Hands an operation to all shards of the process: this one, if the thread is one, applies it at
-/// once; the others get one command each. Shards that cannot be reached do not keep it from the others.
+impl Dispatch {
+    pub(crate) fn new(namespace: Namespace, operation: LocalOperation, reply: Reply) -> Dispatch {
+        Dispatch { namespace, operation, reply }
+    }
+
+    /// A shard cannot be asked.
+    pub(crate) fn unreachable(&self, shard: usize) {
+        self.reply.unreachable(shard);
+    }
+}
+
+/// Hands an operation to whom it concerns: to other processes, as far as the carrier takes it at once,
+/// and to all shards of this one. This shard, if the thread is one, applies it at once; the others get
+/// one command each. Who cannot be reached does not keep it from the others.
 pub(crate) fn dispatch(
     namespace: &Namespace,
     operation: LocalOperation,
     reply: Reply,
+    beyond: Beyond,
 ) -> Result<(), Overloaded> {
     let core = Arc::clone(namespace.core());
+    let shards = core.shard_count();
+    let others = match (&core.hub, beyond) {
+        (None, _) | (_, Beyond::No) => Others::default(),
+        (Some(hub), Beyond::Full) => hub.nobody_asked(),
+        (Some(hub), Beyond::Message(message)) => {
+            let published = hub.publish(namespace.name(), operation.target(), &message);
+            if matches!(reply, Reply::None) { Others::default() } else { hub.others(published) }
+        }
+    };
+    reply.expect(shards, others);
     let dispatch = Dispatch { namespace: namespace.clone(), operation, reply };
     let own = LocalShard::of(&core, Rc::clone);
     let own_index = own.as_ref().map(|shard| shard.index());
-    let shards = core.shard_count();
     if let Some(own) = &own
         && shards == 1
     {
@@ -68,7 +189,7 @@ pub(crate) fn dispatch(
     let mut result = Ok(());
     for shard in (0..shards).filter(|shard| Some(*shard) != own_index) {
         if let Err(error) = core.command(shard, Command::Operate(Arc::clone(&dispatch))) {
-            dispatch.reply.unreachable(shard);
+            dispatch.unreachable(shard);
             result = Err(error);
         }
     }
@@ -81,31 +202,31 @@ pub(crate) fn dispatch(
 impl LocalShard {
     /// Applies an operation to this shard's sockets.
     pub(super) fn apply(self: &Rc<Self>, dispatch: &Dispatch) {
-        let namespace = &dispatch.namespace;
-        match &dispatch.operation {
-            Operation::Broadcast { packet, target, ack } => match (ack, &dispatch.reply) {
-                (Some(id), Reply::Acks(acks)) => {
-                    self.broadcast_with_ack(namespace, target, packet, id.0 as u32, acks);
-                }
-                _ => self.broadcast(namespace, target, packet),
+        let Dispatch { namespace, operation, reply } = dispatch;
+        match operation {
+            Operation::Broadcast { packet, target, .. } => match reply {
+                Reply::Acks(acks) => self.broadcast_with_ack(namespace, target, packet, acks),
+                _ => self.broadcast(namespace, target, &packet.shared),
             },
-            Operation::Join { target, rooms } => self.sockets_join(namespace, target, rooms),
-            Operation::Leave { target, rooms } => self.sockets_leave(namespace, target, rooms),
-            Operation::Disconnect { target, close } => {
+            Operation::Join { target, rooms, .. } => {
+                self.sockets_join(namespace, target, rooms);
+                reply.applied(self.index);
+            }
+            Operation::Leave { target, rooms, .. } => {
+                self.sockets_leave(namespace, target, rooms);
+                reply.applied(self.index);
+            }
+            Operation::Disconnect { target, close, .. } => {
                 for socket in self.sockets(namespace, target) {
                     self.disconnect(&socket, *close);
                 }
+                reply.applied(self.index);
             }
             Operation::Fetch { target, .. } => {
-                if let Reply::Sockets(gather) = &dispatch.reply {
-                    gather.answer(self.index, self.describe(namespace, target));
-                }
+                reply.sockets(self.index, self.describe(namespace, target));
             }
             // It concerns other processes only.
             Operation::ServerSideEmit { .. } => {}
-        }
-        if let Reply::Applied(gather) = &dispatch.reply {
-            gather.answer(self.index, ());
         }
     }
 
@@ -129,9 +250,8 @@ impl LocalShard {
         &self,
         namespace: &Namespace,
         target: &Target,
-        packet: &SharedMessage,
-        id: u32,
-        acks: &Arc<Acks>,
+        packet: &LocalPacket,
+        acks: &AckSink,
     ) {
         let options = send_options(target.flags);
         let max = self.core.options.limits.pending_acks;
@@ -141,18 +261,18 @@ impl LocalShard {
             let namespace = state.namespace(namespace.shared().index)?;
             self.metrics.packets_out.add(members.len() as u64);
             for member in members {
-                let pending = PendingAck::Broadcast(Arc::clone(acks));
-                if !namespace.expect_ack(*member, id, pending, max) {
+                let pending = PendingAck::Broadcast(acks.clone());
+                if !namespace.expect_ack(*member, packet.id, pending, max) {
                     unasked += 1;
                 } else if let Some(member) = namespace.get(*member) {
-                    self.engine.send_shared(member.session, packet, options);
+                    self.engine.send_shared(member.session, &packet.shared, options);
                 }
             }
             Some(members.len())
         });
         acks.counted(self.index, count.flatten().unwrap_or_default());
-        for _ in 0..unasked {
-            acks.lost();
+        if unasked > 0 {
+            acks.lost(self.index, unasked);
         }
     }
 

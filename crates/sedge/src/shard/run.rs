@@ -14,7 +14,7 @@ use super::LocalShard;
 use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind, catch_panic};
 use crate::handler::HandlerFuture;
 use crate::handler::listener::LocalListener;
-use crate::handler::stage::{Context, Middleware, Stage};
+use crate::handler::stage::{Context, Middleware, Stage, Subject};
 use crate::socket::Socket;
 
 /// How a call has begun.
@@ -41,9 +41,9 @@ impl LocalShard {
         };
         match catch_panic(start) {
             Ok(Ok(Started::Done(()))) => {}
-            Ok(Ok(Started::Waiting(future))) => self.detach::<S>(future, context.socket, event),
-            Ok(Err(kind)) => self.report(context.socket, event, kind),
-            Err(words) => self.report(context.socket, event, HandlerErrorKind::Panicked(words)),
+            Ok(Ok(Started::Waiting(future))) => self.detach::<S>(future, context.subject, event),
+            Ok(Err(kind)) => self.report(context.subject, event, kind),
+            Err(words) => self.report(context.subject, event, HandlerErrorKind::Panicked(words)),
         }
     }
 
@@ -67,7 +67,7 @@ impl LocalShard {
             HandlerErrorKind::Extract(ExtractError::Decode(error)) => error.to_string(),
             _ => "internal error".to_owned(),
         };
-        self.report(context.socket, "middleware", kind);
+        self.report(context.subject, "middleware", kind);
         Err(ConnectError::new(words))
     }
 
@@ -76,11 +76,30 @@ impl LocalShard {
     fn detach<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
         self: &Rc<Self>,
         future: HandlerFuture<S>,
-        socket: &Socket,
+        subject: &S::Subject,
         event: &str,
     ) {
+        let session = subject.socket().map(Socket::session);
+        match session {
+            Some(session) => self.count_against(session),
+            None => self.server_side_in_flight.set(self.server_side_in_flight.get() + 1),
+        }
+        let counts = session.map_or(CountsAs::ServerSide, CountsAs::Connection);
+        let flight = Flight { shard: Rc::clone(self), counts };
+        self.add_in_flight(1);
+        let (subject, event) = (subject.clone(), Box::<str>::from(event));
+        self.engine.spawn(async move {
+            let outcome = Guarded(future).await;
+            if let Err(kind) = outcome.and_then(|outcome| outcome) {
+                flight.shard.report(&subject, &event, kind);
+            }
+            drop(flight);
+        });
+    }
+
+    /// One more handler of a connection is under way.
+    fn count_against(&self, session: SessionKey) {
         let max = self.core.options.limits.handlers_in_flight;
-        let session = socket.session();
         let hold = self.with_client(session, |client| {
             client.in_flight += 1;
             let hold = !client.held && client.in_flight as usize >= max;
@@ -90,22 +109,12 @@ impl LocalShard {
         if hold == Some(true) {
             self.engine.hold(session);
         }
-        let flight = Flight { shard: Rc::clone(self), session: Some(session) };
-        self.add_in_flight(1);
-        let (socket, event) = (socket.clone(), Box::<str>::from(event));
-        self.engine.spawn(async move {
-            let outcome = Guarded(future).await;
-            if let Err(kind) = outcome.and_then(|outcome| outcome) {
-                flight.shard.report(&socket, &event, kind);
-            }
-            drop(flight);
-        });
     }
 
     /// Counts a middleware as under way for as long as the result lives.
     pub(super) fn take_off(self: &Rc<Self>) -> Flight {
         self.add_in_flight(1);
-        Flight { shard: Rc::clone(self), session: None }
+        Flight { shard: Rc::clone(self), counts: CountsAs::Middleware }
     }
 
     fn add_in_flight(&self, count: usize) {
@@ -114,15 +123,17 @@ impl LocalShard {
     }
 
     /// A handler did not do its work.
-    fn report(&self, socket: &Socket, event: &str, kind: HandlerErrorKind) {
+    pub(super) fn report(&self, subject: &impl Subject, event: &str, kind: HandlerErrorKind) {
         self.metrics.handler_errors.add(1);
+        let (namespace, socket) = (subject.namespace().name(), subject.socket());
+        let id = socket.map(|socket| socket.id().as_str());
         let error = HandlerError { event: event.into(), kind };
         if matches!(error.kind, HandlerErrorKind::Extract(_)) {
-            tracing::debug!(socket = %socket.id(), event, kind = %error.kind, "handler not called");
+            tracing::debug!(namespace, socket = id, event, kind = %error.kind, "handler not called");
         } else {
-            tracing::error!(socket = %socket.id(), event, kind = %error.kind, "handler error");
+            tracing::error!(namespace, socket = id, event, kind = %error.kind, "handler error");
         }
-        let Some(hook) = &self.core.options.on_error else { return };
+        let (Some(hook), Some(socket)) = (&self.core.options.on_error, socket) else { return };
         if catch_panic(|| hook(socket, &error)).is_err() {
             tracing::error!(event, "the hook for errors of handlers panicked");
         }
@@ -132,8 +143,18 @@ impl LocalShard {
 /// A handler or middleware under way. Dropping it says that it has ended.
 pub(super) struct Flight {
     shard: Rc<LocalShard>,
-    /// The connection it counts against.
-    session: Option<SessionKey>,
+    counts: CountsAs,
+}
+
+/// What a handler under way is limited by.
+#[derive(Clone, Copy)]
+enum CountsAs {
+    /// Its connection is not read while there are too many.
+    Connection(SessionKey),
+    /// A connection has one at a time for each namespace.
+    Middleware,
+    /// What other processes send is refused while there are too many.
+    ServerSide,
 }
 
 impl Drop for Flight {
@@ -141,7 +162,10 @@ impl Drop for Flight {
         let shard = &self.shard;
         shard.in_flight.set(shard.in_flight.get().saturating_sub(1));
         shard.metrics.handlers_in_flight.sub(1);
-        if let Some(session) = self.session {
+        if let CountsAs::ServerSide = self.counts {
+            shard.server_side_in_flight.set(shard.server_side_in_flight.get().saturating_sub(1));
+        }
+        if let CountsAs::Connection(session) = self.counts {
             let max = shard.core.options.limits.handlers_in_flight;
             let release = shard.with_client(session, |client| {
                 client.in_flight = client.in_flight.saturating_sub(1);

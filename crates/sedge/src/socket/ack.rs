@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,14 +14,14 @@ use tokio::sync::oneshot;
 use crate::deadline::Deadline;
 use crate::error::{AckError, EmitError};
 use crate::extract;
-use crate::gather::Acks;
+use crate::shard::operations::AckSink;
 
 /// Who waits for an acknowledgement.
 pub(crate) enum PendingAck {
     /// The future of one emit.
     One(oneshot::Sender<Args<'static>>),
     /// A broadcast.
-    Broadcast(Arc<Acks>),
+    Broadcast(AckSink),
 }
 
 impl PendingAck {

@@ -17,6 +17,8 @@ fn the_defaults_are_valid_and_the_library_s() {
     assert_eq!(settings.server.connect_timeout, sedge::limits::CONNECT_TIMEOUT);
     assert_eq!(settings.drain_deadline, Duration::from_secs(10));
     assert!(settings.demo && settings.metrics && settings.tls.is_none());
+    // Several clusters of one user do not get into each other's way.
+    assert_eq!(settings.cluster.run_dir, sedge_cluster::default_run_dir().join("3000"));
 }
 
 #[test]
@@ -27,6 +29,9 @@ fn every_option_of_the_table_is_read() {
         let value = match spec.name {
             "cookie" => "io",
             "cors-origin" => "https://example.com",
+            "address-hash" => "rendezvous",
+            "trusted-proxy" => "10.0.0.0/8",
+            "worker-ports" | "admin" => "127.0.0.1:4000",
             _ => spec.default.unwrap_or("/some/path"),
         };
         let values = crate::config::split(spec, value);
@@ -58,6 +63,15 @@ fn faults_name_the_place_and_what_would_be_right() {
         ("tls-cert = 'a.pem'", "s.toml:1: tls-cert needs tls-key too"),
         ("\ntls-key = 'a.pem'", "s.toml:2: tls-key needs tls-cert too"),
         ("cors-credentials = true", "s.toml:1: cors-credentials has no effect without cors-origin"),
+        ("workers = 0", "s.toml:1: workers: \"0\" is neither a number from 1 to 256 nor auto"),
+        (
+            "method = 'best'",
+            "s.toml:1: method: \"best\": not a method: least-connection, round-robin, weighted, random or two-choices",
+        ),
+        (
+            "forwarded = 'x-forwarded-for'",
+            "s.toml:1: forwarded has no effect without trusted-proxy",
+        ),
         ("listen = []", "s.toml:1: listen: at least one value is needed"),
         (
             "secret = 'a'\nsecret-file = 'b'",

@@ -1,0 +1,91 @@
+//! `sedge cluster`: many workers on one port. The supervisor and the workers are processes of this
+//! same program; [`sedge_cluster`] runs them, and what one worker serves is [`serve`](crate::serve)'s.
+
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use sedge_cluster::{Cluster, ClusterBuilder, Listen, WORKER_VARIABLE, Worker};
+
+use crate::config::settings::Settings;
+use crate::config::units::{Shards, Workers};
+use crate::failure::Failure;
+use crate::{logging, metrics, nofile, serve, tls};
+
+/// Runs the cluster to its end, or one of its workers.
+pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
+    settings.check()?;
+    logging::start(settings);
+    nofile::raise();
+    if std::env::var_os(WORKER_VARIABLE).is_none() {
+        // What every worker would stumble over is said once, before there are any.
+        settings.tls.as_ref().map(tls::load).transpose().map_err(Failure::Tls)?;
+        for remark in &settings.remarks {
+            tracing::warn!("{remark}");
+        }
+        serve::tell_of_client(settings);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Start(error.to_string()))?;
+    let cluster = supervised(settings);
+    let ended = runtime.block_on(cluster.run(async |worker| work(settings, worker).await));
+    runtime.shutdown_background();
+    Ok(ended?.into())
+}
+
+/// The cluster that the settings ask for.
+fn supervised(settings: &Settings) -> ClusterBuilder {
+    let own = &settings.cluster;
+    let scheme = settings.scheme();
+    let mut cluster = Cluster::builder()
+        .version(env!("CARGO_PKG_VERSION"))
+        .node(own.node)
+        .routing(own.routing.clone())
+        .activation(true)
+        .run_dir(&own.run_dir)
+        .drain_delay(settings.drain_delay)
+        .drain_deadline(settings.drain_deadline)
+        .orphan_deadline(own.orphan_deadline)
+        .on_serving(move |addresses| {
+            for address in addresses {
+                serve::announce(scheme, address);
+            }
+        });
+    for address in &settings.listen {
+        cluster = cluster.listen(Listen::tcp(*address));
+    }
+    if let Workers::Count(count) = own.workers {
+        cluster = cluster.workers(count);
+    }
+    if let Some(secret) = settings.secret() {
+        cluster = cluster.secret(secret.as_bytes());
+    }
+    if let Some(address) = own.admin {
+        cluster = cluster.admin(address);
+    }
+    if let Some(base) = own.worker_ports {
+        cluster = cluster.port_per_worker(base);
+    }
+    cluster
+}
+
+/// The life of a worker.
+async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
+    let (index, count) = (worker.index(), worker.count());
+    let mut builder = settings.server().cluster(&worker);
+    if let Shards::Count(shards) = settings.shards() {
+        builder = builder.shards(shards);
+    }
+    let serve::Made { server, options, draining } = serve::make(settings, builder, index, count)?;
+    tracing::info!(worker = index, pid = std::process::id(), "worker starts");
+    let counted = server.clone();
+    worker.metrics_from(move || metrics::text(&counted.metrics()));
+    let mut drains = worker.drains();
+    tokio::spawn(async move {
+        drains.wait().await;
+        draining.store(true, Ordering::Relaxed);
+    });
+    let served = server.serve_worker(worker, options).await;
+    served.map_err(|error| Failure::Start(error.to_string()))?;
+    tracing::info!(worker = index, "worker ends");
+    Ok(())
+}

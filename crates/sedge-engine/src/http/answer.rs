@@ -1,0 +1,103 @@
+//! The engine's answer to a request: lighter than `http::Response`, whose header map costs more than
+//! the rest of a poll.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::body::ResponseBody;
+use super::upgrade::Ticket;
+
+/// An answer whose body is there in full.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+    /// What becomes of the connection, if it is upgraded.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// Header lines in the order in which they are sent. They are few, so they are searched from the front.
+#[derive(Default)]
+pub(crate) struct Headers(Vec<(HeaderName, HeaderValue)>);
+
+impl Answer {
+    pub(crate) fn new(status: StatusCode, body: Bytes) -> Answer {
+        // Most have a type, a cache rule and up to two more.
+        let headers = Headers(Vec::with_capacity(4));
+        Answer { status, headers, body, ticket: None }
+    }
+
+    /// The form that other crates understand, and what it cannot carry.
+    pub(crate) fn into_response(self) -> (Response<ResponseBody>, Option<Ticket>) {
+        let mut response = Response::new(ResponseBody::full(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.into_map();
+        (response, self.ticket)
+    }
+}
+
+impl From<Response<Bytes>> for Answer {
+    fn from(response: Response<Bytes>) -> Answer {
+        let (parts, body) = response.into_parts();
+        let headers = Headers::from_map(&parts.headers);
+        Answer { status: parts.status, headers, body, ticket: None }
+    }
+}
+
+impl Headers {
+    /// Sets a header, in place of all its lines.
+    pub(crate) fn insert(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.retain(|(known, _)| *known != name);
+        self.append(name, value);
+    }
+
+    /// Adds a line.
+    pub(crate) fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    /// The values of a header's lines.
+    pub(crate) fn all(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    pub(crate) fn contains(&self, name: &HeaderName) -> bool {
+        self.all(name).next().is_some()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    pub(crate) fn from_map(map: &HeaderMap) -> Headers {
+        Headers(map.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    pub(crate) fn into_map(self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.0.len());
+        for (name, value) in self.0 {
+            map.append(name, value);
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::{SET_COOKIE, VARY};
+
+    #[test]
+    fn a_header_is_replaced_or_added_to() {
+        let mut headers = Headers::default();
+        for value in ["a", "b"] {
+            headers.append(SET_COOKIE, HeaderValue::from_static(value));
+            headers.insert(VARY, HeaderValue::from_static(value));
+        }
+        assert_eq!(headers.all(&SET_COOKIE).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(headers.all(&VARY).collect::<Vec<_>>(), ["b"]);
+        let map = headers.into_map();
+        assert_eq!((map.len(), map.get_all(SET_COOKIE).iter().count()), (3, 2));
+        assert!(Headers::from_map(&map).contains(&VARY));
+    }
+}

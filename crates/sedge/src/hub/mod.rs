@@ -1,0 +1,356 @@
+//! What this process has to do with the other processes of its cluster: what is published, who waits for
+//! answers, and who is there. The carrier is a [`Bus`]; without one there is no hub.
+//!
+//! Nothing here waits, and nothing that goes wrong here keeps an operation from the process's own
+//! sockets: a process that does not read is counted and logged, and is missing in answers.
+
+mod answers;
+mod receive;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use answers::{ForeignAcks, PeerReply, ServerSideAnswer};
+use bytes::Bytes;
+pub(crate) use receive::Receiver;
+use sedge_adapter::{
+    Audience, Bus, Peer, PeerId, Published, RequestId, Response, ResponseBody, SendError, Target,
+    Topic, wire,
+};
+use sedge_protocol::socketio::{Args, Value};
+
+use crate::core::Core;
+use crate::error::Overloaded;
+use crate::gather::{AckEvent, Acks, Gather, Origin, Others};
+use crate::limits::GONE_NAMES_KEPT;
+use crate::metrics::{BusCounters, BusMetrics};
+use crate::shard::operations::SocketData;
+
+/// One process's answer to a server-side emit.
+pub(crate) type ServerSideAnswers = Gather<(PeerId, Option<Value>)>;
+
+/// This process on the bus.
+pub(crate) struct Hub {
+    bus: Arc<dyn Bus>,
+    peers: Mutex<Peers>,
+    /// What other processes have been asked, by request id.
+    requests: Mutex<HashMap<u64, Asker>>,
+    requests_max: usize,
+    next_request: AtomicU64,
+    /// Processes that do not read at present.
+    stalled: AtomicUsize,
+    /// Shards that could not take the last thing that came for them. Nearly always empty.
+    overflowing: Mutex<Vec<usize>>,
+    overflows_now: AtomicUsize,
+    counters: BusCounters,
+}
+
+#[derive(Default)]
+struct Peers {
+    here: HashMap<PeerId, Known>,
+    /// The names of those that left last, for requests that still name them.
+    gone: VecDeque<Peer>,
+}
+
+struct Known {
+    name: Arc<str>,
+    /// Whether it has been logged that it does not read.
+    stalled: bool,
+}
+
+/// Who waits for the answers of other processes.
+#[derive(Clone)]
+pub(crate) enum Asker {
+    Acks(Arc<Acks>),
+    Sockets(Arc<Gather<Vec<SocketData>>>),
+    Applied(Arc<Gather<()>>),
+    ServerSide(Arc<ServerSideAnswers>),
+}
+
+/// How an operation goes beyond this process.
+pub(crate) enum Beyond {
+    /// It does not.
+    No,
+    /// It should, but there is no room for one more request.
+    Full,
+    /// To whom it concerns.
+    Message(Bytes),
+}
+
+/// A place among the requests; given back when it is dropped.
+pub(crate) struct Ticket {
+    hub: Arc<Hub>,
+    id: RequestId,
+}
+
+impl Ticket {
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let asker = lock(&self.hub.requests).remove(&self.id.0);
+        drop(asker);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub(crate) fn new(bus: Arc<dyn Bus>, requests_max: usize) -> Arc<Hub> {
+        Arc::new(Hub {
+            bus,
+            peers: Mutex::default(),
+            requests: Mutex::default(),
+            requests_max,
+            next_request: AtomicU64::new(1),
+            stalled: AtomicUsize::new(0),
+            overflowing: Mutex::default(),
+            overflows_now: AtomicUsize::new(0),
+            counters: BusCounters::default(),
+        })
+    }
+
+    /// Begins to take what comes.
+    pub(crate) fn start(&self, core: &Arc<Core>) {
+        self.bus.start(Arc::new(Receiver::new(core)));
+    }
+
+    /// Leaves the bus. Whoever still waits for other processes is told that they are gone.
+    pub(crate) fn close(&self) {
+        self.bus.close();
+        let here: Vec<PeerId> = lock(&self.peers).here.keys().copied().collect();
+        for peer in here {
+            self.left(peer);
+        }
+    }
+
+    /// This process has sockets that this concerns.
+    pub(crate) fn subscribe(&self, topic: Topic<'_>) {
+        self.bus.subscribe(topic);
+    }
+
+    /// It has one reason less to want it.
+    pub(crate) fn unsubscribe(&self, topic: Topic<'_>) {
+        self.bus.unsubscribe(topic);
+    }
+
+    /// Enters a request, so that answers find who waits for them.
+    pub(crate) fn enter(self: &Arc<Self>, asker: Asker) -> Result<Ticket, Overloaded> {
+        let id = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
+        let mut requests = lock(&self.requests);
+        if requests.len() >= self.requests_max {
+            drop(requests);
+            self.counters.requests_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Overloaded);
+        }
+        requests.insert(id.0, asker);
+        Ok(Ticket { hub: Arc::clone(self), id })
+    }
+
+    /// Hands an operation on the target's sockets to the other processes that may have such sockets.
+    pub(crate) fn publish(
+        &self,
+        namespace: &str,
+        target: Option<&Target>,
+        message: &Bytes,
+    ) -> Published {
+        let audience = match target {
+            None => Audience::Everybody,
+            Some(target) if target.rooms.is_empty() => Audience::Namespace(namespace),
+            Some(target) => Audience::Rooms(namespace, &target.rooms),
+        };
+        let published = self.bus.publish(audience, message);
+        self.counters.sent.fetch_add(published.reached.len() as u64, Ordering::Relaxed);
+        if !published.refused.is_empty() {
+            self.counters.refused.fetch_add(published.refused.len() as u64, Ordering::Relaxed);
+        }
+        if !published.refused.is_empty() || self.stalled.load(Ordering::Relaxed) > 0 {
+            self.note_stalls(&published.reached, &published.refused);
+        }
+        published
+    }
+
+    /// Hands an answer to the process that asked. If it is not taken, the asker waits until its deadline.
+    fn answer(&self, peer: PeerId, response: &Response<Value>) -> Result<(), SendError> {
+        let sent = self.bus.send(peer, wire::encode_response(response));
+        match sent {
+            Ok(()) => {
+                self.counters.sent.fetch_add(1, Ordering::Relaxed);
+                if self.stalled.load(Ordering::Relaxed) > 0 {
+                    self.note_stalls(&[peer], &[]);
+                }
+            }
+            Err(SendError::Full) => {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                self.note_stalls(&[], &[peer]);
+            }
+            Err(SendError::Gone) => {}
+        }
+        sent
+    }
+
+    /// A process that does not read is logged once, and once more when it reads again.
+    fn note_stalls(&self, reached: &[PeerId], refused: &[PeerId]) {
+        let mut peers = lock(&self.peers);
+        for id in refused {
+            if let Some(known) = peers.here.get_mut(id)
+                && !std::mem::replace(&mut known.stalled, true)
+            {
+                self.stalled.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    process = %known.name,
+                    "a process does not read from the bus; it is not sent what concerns its sockets"
+                );
+            }
+        }
+        for id in reached {
+            if let Some(known) = peers.here.get_mut(id)
+                && std::mem::replace(&mut known.stalled, false)
+            {
+                self.stalled.fetch_sub(1, Ordering::Relaxed);
+                tracing::info!(process = %known.name, "a process reads from the bus again");
+            }
+        }
+    }
+
+    /// A shard that cannot take what comes is logged once, and once more when it does again.
+    fn note_overflow(&self, shard: usize, taken: bool, closing: bool) {
+        if taken && self.overflows_now.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut overflowing = lock(&self.overflowing);
+        let at = overflowing.iter().position(|known| *known == shard);
+        match (taken, at) {
+            (true, Some(at)) => {
+                overflowing.swap_remove(at);
+                tracing::info!(shard, "a shard takes what comes from other processes again");
+            }
+            (false, None) if !closing => {
+                overflowing.push(shard);
+                tracing::warn!(
+                    shard,
+                    "the command queue of a shard is full; its sockets miss what comes from other processes"
+                );
+            }
+            _ => {}
+        }
+        self.overflows_now.store(overflowing.len(), Ordering::Relaxed);
+        if !taken {
+            self.counters.overflows.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Who was meant, by name.
+    pub(crate) fn others(&self, published: Published) -> Others {
+        let peers = lock(&self.peers);
+        let named = |id: PeerId| Peer { id, name: peers.name(id) };
+        Others {
+            reached: published.reached.into_iter().map(named).collect(),
+            refused: published.refused.into_iter().map(named).collect(),
+        }
+    }
+
+    /// Everybody, as those who cannot be asked.
+    pub(crate) fn nobody_asked(&self) -> Others {
+        Others { refused: self.bus.peers().into(), ..Others::default() }
+    }
+
+    fn joined(&self, peer: Peer) {
+        tracing::info!(process = %peer.name, "a process has joined");
+        let known = Known { name: peer.name, stalled: false };
+        let former = lock(&self.peers).here.insert(peer.id, known);
+        if former.is_some_and(|known| known.stalled) {
+            self.stalled.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A process has left: nobody waits for it any more.
+    fn left(&self, peer: PeerId) {
+        {
+            let mut peers = lock(&self.peers);
+            if let Some(Known { name, stalled }) = peers.here.remove(&peer) {
+                tracing::info!(process = %name, "a process has left");
+                if stalled {
+                    self.stalled.fetch_sub(1, Ordering::Relaxed);
+                }
+                peers.gone.push_back(Peer { id: peer, name });
+                if peers.gone.len() > GONE_NAMES_KEPT {
+                    peers.gone.pop_front();
+                }
+            }
+        }
+        let askers: Vec<Asker> = lock(&self.requests).values().cloned().collect();
+        for asker in askers {
+            match asker {
+                Asker::Acks(acks) => acks.left(peer),
+                Asker::Sockets(gather) => gather.left(peer),
+                Asker::Applied(gather) => gather.left(peer),
+                Asker::ServerSide(answers) => answers.left(peer),
+            }
+        }
+    }
+
+    /// An answer has come. Those that nobody waits for, late, repeated or made up, are dropped.
+    fn answered(&self, peer: PeerId, response: Response<Value>) {
+        let asker = lock(&self.requests).get(&response.request.0).cloned();
+        let Some(asker) = asker else {
+            self.counters.answers_dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let from = Origin::Peer(peer, response.part);
+        match (asker, response.body) {
+            (Asker::Acks(acks), ResponseBody::ClientCount(count)) => {
+                acks.tell(from, AckEvent::Counted(count));
+            }
+            (Asker::Acks(acks), ResponseBody::Ack(value)) => {
+                let args = Args::from_values(value.into_iter().collect());
+                acks.tell(from, AckEvent::Acknowledged(args));
+            }
+            (Asker::Acks(acks), ResponseBody::ClientsLost(count)) => {
+                acks.tell(from, AckEvent::Lost(count));
+            }
+            (Asker::Sockets(gather), ResponseBody::Sockets(list)) => gather.tell(from, list),
+            (Asker::Applied(gather), ResponseBody::Applied) => gather.tell(from, ()),
+            (Asker::ServerSide(answers), ResponseBody::ServerSideEmit(value)) => {
+                answers.tell(from, (peer, value));
+            }
+            (Asker::Acks(acks), ResponseBody::Missing(reason)) => acks.give_up(from, reason),
+            (Asker::Sockets(gather), ResponseBody::Missing(reason)) => gather.give_up(from, reason),
+            (Asker::Applied(gather), ResponseBody::Missing(reason)) => gather.give_up(from, reason),
+            (Asker::ServerSide(answers), ResponseBody::Missing(reason)) => {
+                answers.give_up(from, reason);
+            }
+            _ => {
+                self.counters.answers_dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The counters.
+    pub(crate) fn metrics(&self) -> BusMetrics {
+        let peers = lock(&self.peers).here.len() as u64;
+        let requests = lock(&self.requests).len() as u64;
+        self.counters.snapshot(peers, requests)
+    }
+}
+
+impl Peers {
+    fn name(&self, id: PeerId) -> Arc<str> {
+        let here = self.here.get(&id).map(|known| &known.name);
+        let gone = || self.gone.iter().rev().find(|peer| peer.id == id).map(|peer| &peer.name);
+        here.or_else(gone).map_or_else(|| format!("process {id}").into(), Arc::clone)
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
