@@ -121,11 +121,7 @@ impl Default for ClusterBuilder {
             undecided_max: DEFAULT_UNDECIDED_MAX,
             start_patience: DEFAULT_START_PATIENCE,
             pass_queue_max: DEFAULT_PASS_QUEUE_MAX,
-            bus: BusSettings {
-                message_bytes_max: DEFAULT_BUS_MESSAGE_BYTES_MAX,
-                queue_bytes_max: DEFAULT_BUS_QUEUE_BYTES_MAX,
-                stall_timeout_ms: millis(DEFAULT_BUS_STALL_TIMEOUT),
-            },
+            bus: BusSettings::default(),
             on_serving: None,
         }
     }
@@ -152,7 +148,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// A former secret, whose session ids are still routed.
+    /// A former secret, whose session ids are still routed. There can be 8.
     pub fn previous_secret(mut self, secret: impl Into<Vec<u8>>) -> Self {
         self.previous_secrets.push(Secret(secret.into()));
         self
@@ -347,10 +343,12 @@ impl ClusterBuilder {
         {
             return Err(ClusterError::Ports { base, workers: self.workers });
         }
+        let previous = &self.previous_secrets;
         let too_long = |secret: &Secret| secret.0.is_empty() || secret.0.len() > SECRET_BYTES_MAX;
         let bus_room = self.bus.message_bytes_max.saturating_add(BUS_MESSAGE_OVERHEAD);
         let wrong = [
-            (self.secret.iter().any(too_long), "a secret has 1 to 1024 bytes"),
+            (self.secret.iter().chain(previous).any(too_long), "a secret has 1 to 1024 bytes"),
+            (previous.len() > PREVIOUS_SECRETS_MAX, "at most 8 former secrets are accepted"),
             (self.heartbeat_interval.is_zero(), "the heartbeat's interval must not be zero"),
             (self.heartbeats_missed_max == 0, "a worker must be allowed to miss a heartbeat"),
             (self.start_timeout.is_zero(), "a worker must have time to start"),

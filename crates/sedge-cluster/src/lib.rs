@@ -46,7 +46,7 @@ pub use passed::{Passed, Stream};
 pub use run_dir::default_run_dir;
 pub use supervisor::Ended;
 pub use wire::control::Stats;
-pub use worker::{Connections, NotPassed, PassReason, Siblings, Worker};
+pub use worker::{Connections, Drains, NotPassed, PassReason, Siblings, Worker};
 
 /// The environment variable that makes a process a worker. Only a supervisor sets it.
 pub const WORKER_VARIABLE: &str = "SEDGE_WORKER";

@@ -64,6 +64,9 @@ pub(crate) const RANDOM_SECRET_BYTES: usize = 32;
 /// Bytes of a secret: what fits into a message with everything else, with room to spare.
 pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 
+/// Former secrets that are still accepted: each one costs a MAC for ids that are not current.
+pub(crate) const PREVIOUS_SECRETS_MAX: usize = 8;
+
 // Connections on their way to a worker.
 
 /// Connections the kernel keeps for us until they are accepted: room for a burst of reconnects.
@@ -209,6 +212,7 @@ const _: () = assert!(DEFAULT_BUS_QUEUE_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(BUS_WRITE_MESSAGES * 2 <= 1024);
 const _: () = assert!(TEXT_PART_BYTES * 6 + 1024 <= CONTROL_BYTES_MAX);
 const _: () = assert!(FAILURE_BYTES_MAX * 6 + 1024 <= CONTROL_BYTES_MAX);
-const _: () = assert!(SECRET_BYTES_MAX * 2 + 16 * 1024 <= CONTROL_BYTES_MAX);
+const _: () =
+    assert!(SECRET_BYTES_MAX * 2 * (1 + PREVIOUS_SECRETS_MAX) + 16 * 1024 <= CONTROL_BYTES_MAX);
 const _: () = assert!(HEARTBEATS_MISSED_SUSPECT < DEFAULT_HEARTBEATS_MISSED_MAX);
 const _: () = assert!(WORKERS_MAX as usize - 1 <= BUS_HELLOS_MAX);

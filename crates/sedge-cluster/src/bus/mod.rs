@@ -101,6 +101,23 @@ impl UnixBus {
         Ok(UnixBus { shared, started: AtomicBool::new(false) })
     }
 
+    /// The buses of several workers that are all in this process, for tests and for programs that run
+    /// several servers. Their sockets are made in `directory`, which must be there and should be nobody
+    /// else's; its path must be short, as those of sockets are. The bounds are the default ones.
+    pub fn in_one_process(directory: &Path, workers: u8) -> io::Result<Vec<UnixBus>> {
+        let table = Arc::new(SharedTable::create(workers.into())?);
+        let bus = |index: u8| {
+            let place = BusPlace {
+                index,
+                workers: workers.into(),
+                row: index.into(),
+                directory: directory.to_owned(),
+            };
+            UnixBus::new(place, BusSettings::default(), Arc::clone(&table))
+        };
+        (0..workers).map(bus).collect()
+    }
+
     /// This process on the bus.
     pub fn id(&self) -> PeerId {
         self.shared.id

@@ -311,3 +311,19 @@ fn a_receiver_that_panics_keeps_the_bus() {
     notes.expect(&Seen::Message(first.id(), Bytes::from_static(b"and on")));
     assert_eq!(notes.messages().len(), 1);
 }
+
+#[test]
+fn several_workers_can_be_in_one_process() {
+    let directory = tempdir::Directory::new();
+    let buses = UnixBus::in_one_process(directory.path(), 3).unwrap();
+    let notes: Vec<_> = buses.iter().map(|_| Arc::new(Notes::default())).collect();
+    for (bus, notes) in buses.iter().zip(&notes) {
+        bus.start(Arc::clone(notes) as Arc<dyn BusReceiver>);
+    }
+    assert!(eventually(DEADLINE, || buses.iter().all(|bus| bus.peers().len() == 2)));
+    buses[2].subscribe(Topic::Namespace("/chat"));
+    let message = Bytes::from_static(b"hello");
+    buses[0].publish(Audience::Namespace("/chat"), &message);
+    notes[2].expect(&Seen::Message(buses[0].id(), message));
+    assert!(notes[1].messages().is_empty());
+}

@@ -153,6 +153,7 @@ impl Supervisor {
             workers: settings.workers,
             row: slot.index.into(),
             secret: self.secret.clone(),
+            previous_secrets: settings.previous_secrets.clone(),
             directory: self.directory.own().to_owned(),
             address: settings.port_per_worker.map(own_port),
             drain: settings.drain,
@@ -402,9 +403,6 @@ impl Life<'_> {
         if self.killed.is_some() {
             return;
         }
-        if self.ordered && self.ready_since.is_some() {
-            self.supervisor.killed.set(true);
-        }
         self.killed = Some(why.to_owned());
         // It has not been waited for, so its number is still its own.
         if let Err(error) = self.child.start_kill() {
@@ -420,6 +418,12 @@ impl Life<'_> {
             if let Ok(ToSupervisor::Failed { text }) = control::decode(&buffer[..received.len]) {
                 self.failure = Some(text);
             }
+        }
+        if self.ordered
+            && self.ready_since.is_some()
+            && !status.as_ref().is_ok_and(ExitStatus::success)
+        {
+            self.supervisor.killed.set(true);
         }
         let ended = match status {
             Ok(status) => process::describe(status),

@@ -40,7 +40,7 @@ use slot::{Order, Slot};
 pub enum Ended {
     /// The supervisor, after all workers have ended by themselves.
     Clean,
-    /// The supervisor, after it had to kill workers that did not end in time.
+    /// The supervisor, after workers that did not end in time had to be cut off, or ended with an error.
     Killed,
     /// The supervisor, told a second time to end, by this signal; the workers were killed. Also if
     /// it was told to stop at once on its control socket, which counts as signal 15.
@@ -116,7 +116,7 @@ struct Supervisor {
     on_serving: RefCell<Option<OnServing>>,
     /// Whether any worker has ever been ready.
     served: Cell<bool>,
-    /// Whether a worker had to be killed because it did not end in time.
+    /// Whether a worker that was told to end did not do so in time, or not well.
     killed: Cell<bool>,
     /// How a worker that could not start has ended, when none can.
     hopeless: RefCell<Option<String>>,
@@ -333,7 +333,14 @@ async fn supervise(
     tokio::pin!(ending);
     loop {
         tokio::select! {
-            ended = lives.join_next() => if ended.is_none() { break },
+            ended = lives.join_next() => match ended {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a defect: a worker is no longer kept; ending");
+                    supervisor.force(15);
+                }
+            },
             signal = signals.next() => on_signal(supervisor, signal),
             never = &mut ending => match never {},
             Ok(()) = phase.changed() => {

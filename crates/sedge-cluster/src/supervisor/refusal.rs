@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -12,12 +13,15 @@ use super::{Supervisor, count};
 use crate::limits::{REFUSAL_LINGER, REFUSAL_LINGER_BYTES_MAX, REFUSALS_MAX};
 use crate::{fd, tasks};
 
+/// Between two looks at whether all refusals have ended, when the cluster ends.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// The first byte of a TLS connection: the type of a handshake record.
 const TLS_HANDSHAKE: u8 = 22;
 
 impl Supervisor {
     /// Answers 503. Does not wait for the client.
-    pub(super) fn refuse(&self, connection: Accepted, retry_after: std::time::Duration) {
+    pub(super) fn refuse(&self, connection: Accepted, retry_after: Duration) {
         count(&self.counters.unavailable);
         let mut first = [0];
         let readable = matches!(fd::peek(&connection.socket, &mut first), Ok(1..));
@@ -42,10 +46,13 @@ impl Supervisor {
         });
     }
 
-    /// Waits until nobody is being refused and nobody has to be any more.
+    /// Waits until those who were about to be passed have been refused.
     pub(super) async fn refuse_rest(&self) {
-        while self.refusals.get() > 0 || self.dispatch.undecided() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.refusals.get() == 0 {
+                return;
+            }
         }
     }
 }

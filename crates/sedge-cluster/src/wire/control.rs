@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{CONTROL_BYTES_MAX, SESSION_KIND_BYTES_MAX, SESSION_KINDS_MAX};
+use crate::limits::{
+    CONTROL_BYTES_MAX, DEFAULT_BUS_MESSAGE_BYTES_MAX, DEFAULT_BUS_QUEUE_BYTES_MAX,
+    DEFAULT_BUS_STALL_TIMEOUT, SESSION_KIND_BYTES_MAX, SESSION_KINDS_MAX,
+};
 
 /// Changes whenever a message changes its meaning.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -25,6 +28,9 @@ pub(crate) struct Welcome {
     /// The worker's row in the table of interest.
     pub(crate) row: u16,
     pub(crate) secret: Secret,
+    /// Former secrets, whose session ids are still known.
+    #[serde(default)]
+    pub(crate) previous_secrets: Vec<Secret>,
     /// Where the workers' sockets are.
     pub(crate) directory: PathBuf,
     /// An address of the worker's own to listen on.
@@ -40,6 +46,16 @@ pub(crate) struct BusSettings {
     pub(crate) message_bytes_max: usize,
     pub(crate) queue_bytes_max: usize,
     pub(crate) stall_timeout_ms: u64,
+}
+
+impl Default for BusSettings {
+    fn default() -> BusSettings {
+        BusSettings {
+            message_bytes_max: DEFAULT_BUS_MESSAGE_BYTES_MAX,
+            queue_bytes_max: DEFAULT_BUS_QUEUE_BYTES_MAX,
+            stall_timeout_ms: DEFAULT_BUS_STALL_TIMEOUT.as_millis() as u64,
+        }
+    }
 }
 
 /// How a worker is to close its clients.

@@ -3,8 +3,8 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,14 @@ pub(super) async fn serve(
     drain: DrainOrder,
     orphan_deadline: Duration,
 ) {
-    let supervised = supervised(&duty);
+    let supervised = async {
+        tokio::select! {
+            () = supervised(&duty) => {}
+            // If the supervisor does not take an answer, it is gone, which the other one notices, or
+            // it will find this worker hanging.
+            _ = answer_heartbeats(&duty) => std::future::pending().await,
+        }
+    };
     tokio::pin!(supervised);
     let mut told = false;
     loop {
@@ -89,6 +96,21 @@ fn on_signal(duty: &Arc<Duty>, drain: DrainOrder, number: i32, told: &mut bool) 
     begin(duty, Drain::new(&drain, DrainReason::Signal, Instant::now()));
 }
 
+/// Answers heartbeats. Those that come during a check are answered by the next one.
+async fn answer_heartbeats(duty: &Duty) -> io::Result<()> {
+    let mut heartbeat = duty.heartbeat.subscribe();
+    while heartbeat.changed().await.is_ok() {
+        let number = *heartbeat.borrow_and_update();
+        let check = duty.check.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(check) = check {
+            check().await;
+        }
+        let stats = duty.current_stats().map(Stats::bounded);
+        duty.say(&ToSupervisor::Alive { number, stats }).await?;
+    }
+    Ok(())
+}
+
 /// Does what the supervisor says, until it is gone.
 async fn supervised(duty: &Arc<Duty>) {
     let mut buffer = vec![0; CONTROL_BYTES_MAX];
@@ -99,8 +121,8 @@ async fn supervised(duty: &Arc<Duty>) {
         };
         let done = match control::decode::<ToWorker>(&buffer[..received.len]) {
             Ok(ToWorker::Heartbeat { number }) => {
-                let stats = duty.current_stats().map(Stats::bounded);
-                duty.say(&ToSupervisor::Alive { number, stats }).await
+                duty.heartbeat.send_replace(number);
+                Ok(())
             }
             Ok(ToWorker::Metrics { request }) => say_metrics(duty, request).await,
             Ok(ToWorker::Drain(order)) => {
@@ -122,7 +144,7 @@ async fn supervised(duty: &Arc<Duty>) {
 }
 
 async fn say_metrics(duty: &Duty, request: u64) -> io::Result<()> {
-    let ask = duty.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let ask = duty.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut text = ask.map(|ask| ask()).unwrap_or_default();
     if text.len() > METRICS_BYTES_MAX {
         tracing::warn!(bytes = text.len(), "the metrics are too long and are not passed on");

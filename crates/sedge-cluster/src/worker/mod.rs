@@ -8,10 +8,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::bus::{BusPlace, UnixBus};
 use crate::channel::Channel;
@@ -39,10 +41,13 @@ pub struct Worker {
     index: u8,
     workers: u16,
     secret: Secret,
+    previous_secrets: Vec<Secret>,
     connections: Option<Connections>,
     siblings: Siblings,
     bus: Arc<UnixBus>,
     duty: Arc<Duty>,
+    /// The task that does the duty.
+    serving: AbortHandle,
 }
 
 /// What the worker owes its supervisor.
@@ -50,6 +55,9 @@ pub(crate) struct Duty {
     channel: Channel,
     stats: Mutex<StatsSource>,
     metrics: Mutex<Option<MetricsSource>>,
+    check: Mutex<Option<Check>>,
+    /// The last heartbeat that has come.
+    heartbeat: watch::Sender<u64>,
     drain: watch::Sender<Option<Drain>>,
     ready: AtomicBool,
     /// The supervisor is gone.
@@ -59,6 +67,7 @@ pub(crate) struct Duty {
 }
 
 type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
+type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 #[derive(Default)]
 enum StatsSource {
@@ -94,6 +103,11 @@ impl Worker {
     /// The secret that session ids are made with.
     pub fn secret(&self) -> &[u8] {
         &self.secret.0
+    }
+
+    /// Former secrets, whose session ids are still accepted.
+    pub fn previous_secrets(&self) -> impl Iterator<Item = &[u8]> {
+        self.previous_secrets.iter().map(|secret| &secret.0[..])
     }
 }
 
@@ -141,6 +155,16 @@ impl Worker {
     pub fn metrics_from(&self, ask: impl Fn() -> String + Send + Sync + 'static) {
         let mut metrics = self.duty.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         *metrics = Some(Arc::new(ask));
+    }
+
+    /// Has this done before each heartbeat is answered, so that a worker whose work hangs is replaced even
+    /// though its runtime goes on. For example: a message to each thread, and its answer.
+    pub fn check_by<F>(&self, check: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let check: Check = Arc::new(move || Box::pin(check()));
+        *self.duty.check.lock().unwrap_or_else(PoisonError::into_inner) = Some(check);
     }
 
     /// Tells when the worker is to close its clients and end.
@@ -227,17 +251,20 @@ where
         }
     };
     let duty = Arc::clone(&worker.duty);
-    let bus = Arc::clone(&worker.bus);
+    let (bus, serving) = (Arc::clone(&worker.bus), worker.serving.clone());
     let ended = work(worker).await;
     sedge_adapter::Bus::close(&*bus);
-    match ended {
+    let ended = match ended {
         Ok(()) => Ok(Ended::Worker),
         Err(error) => {
             let text = error.to_string();
             failed(&duty.channel, &text).await;
             Err(ClusterError::Worker(text))
         }
-    }
+    };
+    // The channel closes, and the supervisor sees to it that the process ends.
+    serving.abort();
+    ended
 }
 
 /// Says why this worker ends, for the status.
@@ -284,17 +311,31 @@ async fn prepare(
         channel,
         stats: Mutex::default(),
         metrics: Mutex::default(),
+        check: Mutex::default(),
+        heartbeat: watch::Sender::new(0),
         drain: watch::Sender::new(None),
         ready: AtomicBool::new(false),
         orphaned: watch::Sender::new(false),
         _directory: directory,
     });
     connections.stop_listening_when(duty.orphaned.subscribe());
-    let Welcome { node, index, workers, secret, drain, orphan_deadline_ms, .. } = welcome;
-    let orphan_deadline = std::time::Duration::from_millis(orphan_deadline_ms);
-    tasks::spawn(duty::serve(Arc::clone(&duty), signals, drain, orphan_deadline));
+    let Welcome { node, index, workers, secret, previous_secrets, drain, .. } = welcome;
+    let orphan_deadline = std::time::Duration::from_millis(welcome.orphan_deadline_ms);
+    let serving = tasks::spawn(duty::serve(Arc::clone(&duty), signals, drain, orphan_deadline))
+        .abort_handle();
     let connections = Some(connections);
-    Ok(Worker { node, index, workers, secret, connections, siblings, bus, duty })
+    Ok(Worker {
+        node,
+        index,
+        workers,
+        secret,
+        previous_secrets,
+        connections,
+        siblings,
+        bus,
+        duty,
+        serving,
+    })
 }
 
 type Opened = (Arc<UnixBus>, Siblings, Connections, File, duty::Signals);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use sedge_cluster::{ClusterState, WorkerState, control};
@@ -71,14 +72,13 @@ fn a_worker_that_ends_by_itself_is_replaced() {
 
 #[test]
 fn a_worker_that_hangs_is_suspected_then_killed_and_replaced() {
-    // Stopped from outside, and blocked by its own code.
-    for by_itself in [false, true] {
+    // Stopped from outside, blocked by its own code, and at work that never ends.
+    for by_itself in [None, Some("/hang"), Some("/stuck")] {
         let host = plan(2).set("HEARTBEAT", 50).set("MISSED", 20).serve();
         let old = host.worker(1).pid.unwrap();
-        if by_itself {
-            host.connect().send("GET", &target("/hang", 1), &[], b"");
-        } else {
-            host.signal_worker(1, Signal::STOP);
+        match by_itself {
+            Some(path) => host.connect().send("GET", &target(path, 1), &[], b""),
+            None => drop(host.signal_worker(1, Signal::STOP)),
         }
         host.wait_for_state(1, WorkerState::Suspect);
         // No new sessions go there meanwhile.
@@ -103,6 +103,35 @@ fn a_worker_that_is_only_slow_comes_back() {
     host.wait_for_state(1, WorkerState::Ready);
     assert_eq!(index_of(waiting.receive().text()), 1);
     assert_eq!(host.worker(1).pid, Some(pid));
+}
+
+#[test]
+fn a_supervisor_that_was_stopped_for_a_while_blames_nobody_for_it() {
+    let host = plan(2).set("HEARTBEAT", 50).set("MISSED", 2).serve();
+    let pids = || host.status().workers.iter().map(|worker| worker.pid).collect::<Vec<_>>();
+    let before = pids();
+    host.signal(Signal::STOP);
+    // The time of ten heartbeats passes without any.
+    std::thread::sleep(Duration::from_millis(500));
+    host.signal(Signal::CONT);
+    // After as many more, everybody is still there.
+    let answered = host.status().uptime_seconds + 0.5;
+    host.wait_for("time passes", |status| status.uptime_seconds > answered);
+    assert_eq!(pids(), before);
+}
+
+#[test]
+fn any_runtime_will_do() {
+    let host = plan(2).set("THREADS", 2).serve();
+    for worker in [1, 0] {
+        assert_eq!(index_of(&host.get(&target("/who", worker))), usize::from(worker));
+    }
+    let mut connection = host.connect();
+    for to in [1, 0, 1] {
+        assert_eq!(index_of(connection.get(&format!("/pass?{to}")).text()), to);
+    }
+    let old = host.signal_worker(1, Signal::KILL);
+    wait_for_successor(&host, 1, old);
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sedge_cluster::{WorkerState, control};
+use sedge_protocol::sid::{Owner, SidCodec};
 use sedge_testkit::{RawHttp, eventually};
 
 use super::host::{PATIENCE, index_of, plan, sid, target};
+use super::subject::FORMER;
 
 #[test]
 fn a_session_finds_its_worker_and_new_ones_are_spread() {
@@ -19,6 +21,10 @@ fn a_session_finds_its_worker_and_new_ones_are_spread() {
         counts[index_of(&host.get("/who"))] += 1;
     }
     assert_eq!(counts, [3; 3]);
+    // Ids made under the former secret are known still.
+    let owner = Owner { node: 0, worker: 2, shard: 9 };
+    let former = SidCodec::new(FORMER).encode(owner, [1; 8]);
+    assert_eq!(index_of(&host.get(&format!("/who?sid={former}"))), 2);
     // Foreign and forged ids are nobody's, and reach somebody all the same.
     host.get("/who?sid=abcdefghij0123456789");
     host.get(&format!("/who?sid=A{}", &sid(1)[1..]));

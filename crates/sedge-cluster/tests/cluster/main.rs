@@ -1,4 +1,5 @@
 //! Whole clusters: a supervisor and its workers, each a process, under load and under faults.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a failure is a panic, and fails the test")]
 
 mod bus;

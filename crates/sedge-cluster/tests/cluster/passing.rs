@@ -55,7 +55,7 @@ fn a_successor_takes_what_siblings_pass() {
 fn it_listens_in_several_places() {
     let socket = std::env::temp_dir().join(format!("sedge-it-{}.sock", std::process::id()));
     let listen = format!("127.0.0.1:0 [::1]:0 unix:{}", socket.display());
-    let host = plan(2).set("LISTEN", listen).serve();
+    let mut host = plan(2).set("LISTEN", listen).serve();
     assert_eq!(host.addresses.len(), 3);
     let six: std::net::SocketAddr = host.addresses[1].parse().unwrap();
     let about = RawHttp::connect(six).get("/about");
@@ -76,7 +76,10 @@ fn it_listens_in_several_places() {
     stream.read_to_string(&mut answer).unwrap();
     let indices: Vec<_> = answer.split("\r\n\r\n").skip(1).map(|body| &body[..1]).collect();
     assert_eq!(indices, ["1", "0"], "{answer}");
-    drop(host);
+    // In the end, its file goes.
+    host.signal(Signal::TERM);
+    assert_eq!(host.ended().code(), Some(0), "{}", host.log());
+    assert!(!socket.exists());
 }
 
 #[test]

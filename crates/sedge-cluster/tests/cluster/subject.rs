@@ -6,7 +6,7 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ pub(crate) const ROLE: &str = "SEDGE_TEST_CLUSTER";
 /// The secret of clusters under test.
 pub(crate) const SECRET: &[u8] = b"the secret of a cluster under test";
 
+/// A former secret, whose session ids are still known.
+pub(crate) const FORMER: &[u8] = b"the secret of the year before";
+
 /// No test: what the processes under test run.
 #[test]
 fn subject() {
@@ -28,7 +31,15 @@ fn subject() {
         return;
     }
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut runtime = match variable::<usize>("THREADS") {
+        None => tokio::runtime::Builder::new_current_thread(),
+        Some(threads) => {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(threads);
+            runtime
+        }
+    };
+    let runtime = runtime.enable_all().build().unwrap();
     let code = runtime.block_on(async {
         match configured().run(work).await {
             Ok(ended) => ended.code(),
@@ -50,6 +61,7 @@ fn configured() -> ClusterBuilder {
     let mut builder = Cluster::builder()
         .workers(variable("WORKERS").unwrap_or(2))
         .secret(SECRET)
+        .previous_secret(FORMER)
         .version("7.8.9")
         .run_dir(std::env::var("RUN_DIR").unwrap())
         .heartbeat(millis("HEARTBEAT", 50), variable("MISSED").unwrap_or(20))
@@ -96,6 +108,7 @@ struct Site {
     index: u8,
     connections: AtomicU64,
     opened: AtomicU64,
+    stuck: AtomicBool,
     siblings: Siblings,
     bus: Arc<sedge_cluster::UnixBus>,
     heard: Arc<Heard>,
@@ -132,34 +145,13 @@ async fn work(mut worker: Worker) -> Result<(), io::Error> {
         tokio::time::sleep(Duration::from_hours(1)).await;
     }
     assert_eq!(worker.secret(), SECRET);
+    assert_eq!(worker.previous_secrets().collect::<Vec<_>>(), [FORMER]);
     if std::env::var_os("RAISE_NOFILE").is_some() {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     }
-    let heard = Arc::new(Heard::default());
-    let site = Arc::new(Site {
-        index,
-        connections: AtomicU64::new(0),
-        opened: AtomicU64::new(0),
-        siblings: worker.siblings(),
-        bus: worker.bus(),
-        heard: Arc::clone(&heard),
-    });
-    worker.bus().start(heard);
-    worker.bus().subscribe(Topic::Namespace("/"));
-    worker.bus().subscribe(Topic::Room("/", &format!("room {index}")));
+    let site = open(&worker);
     let mut connections = worker.connections().unwrap();
-    let (reporting, counted) = (Arc::clone(&site), Arc::clone(&site));
-    worker.report_from(move || {
-        let connections = reporting.connections.load(Ordering::SeqCst);
-        let opened = reporting.opened.load(Ordering::SeqCst);
-        let sessions = [("http".to_owned(), connections)].into_iter().collect();
-        Stats { connections, opened, sessions }
-    });
-    worker.metrics_from(move || {
-        let connections = counted.connections.load(Ordering::SeqCst);
-        format!("# HELP test_connections Open.\n# TYPE test_connections gauge\ntest_connections {connections}\n")
-    });
     if let Some(delay) = variable("START_DELAY") {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
@@ -191,6 +183,47 @@ async fn work(mut worker: Worker) -> Result<(), io::Error> {
         }
     }
     Ok(())
+}
+
+/// Gets on the bus, and lets the worker be asked.
+fn open(worker: &Worker) -> Arc<Site> {
+    let index = worker.index();
+    let heard = Arc::new(Heard::default());
+    let site = Arc::new(Site {
+        index,
+        connections: AtomicU64::new(0),
+        opened: AtomicU64::new(0),
+        stuck: AtomicBool::new(false),
+        siblings: worker.siblings(),
+        bus: worker.bus(),
+        heard: Arc::clone(&heard),
+    });
+    worker.bus().start(heard);
+    worker.bus().subscribe(Topic::Namespace("/"));
+    worker.bus().subscribe(Topic::Room("/", &format!("room {index}")));
+    let asked = Arc::clone(&site);
+    worker.report_from(move || {
+        let connections = asked.connections.load(Ordering::SeqCst);
+        let opened = asked.opened.load(Ordering::SeqCst);
+        let sessions = [("http".to_owned(), connections)].into_iter().collect();
+        Stats { connections, opened, sessions }
+    });
+    let asked = Arc::clone(&site);
+    worker.metrics_from(move || {
+        let connections = asked.connections.load(Ordering::SeqCst);
+        let head = "# HELP test_connections Open.\n# TYPE test_connections gauge\n";
+        format!("{head}test_connections {connections}\n")
+    });
+    let asked = Arc::clone(&site);
+    worker.check_by(move || {
+        let stuck = asked.stuck.load(Ordering::SeqCst);
+        async move {
+            if stuck {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    site
 }
 
 async fn serve(site: Arc<Site>, passed: Passed) {
@@ -287,6 +320,10 @@ fn act(site: &Site, path: &str, query: &str, head: &str, already: usize, about: 
         "/exit" => std::process::exit(query.parse().unwrap_or(1)),
         "/hang" => {
             std::thread::sleep(Duration::from_hours(1));
+            String::new()
+        }
+        "/stuck" => {
+            site.stuck.store(true, Ordering::SeqCst);
             String::new()
         }
         "/publish" => {
