@@ -102,7 +102,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Hands a message to one peer.
     fn send(&self, to: PeerId, message: Bytes) -> Result<(), SendError>;
 
-    /// Leaves the bus. What was taken is still handed over, as far as that takes no waiting.
+    /// Leaves the bus: there are no peers any more, and nothing is taken. What was taken before is still
+    /// handed over, as far as that takes no waiting.
     fn close(&self);
 }
 

@@ -1,11 +1,11 @@
 //! The counters in Prometheus' text format, version 0.0.4.
 //!
-//! Names follow Prometheus' conventions: base units, `_total` for what only grows. Every sample has
+//! Names follow Prometheus' conventions: base units, `_total` for what only grows. Samples of shards have
 //! the label `shard`; sums over it are the reader's.
 
 use std::fmt::Write as _;
 
-use sedge::{CloseReason, EngineMetrics, ErrorCode, ServerMetrics, SocketMetrics};
+use sedge::{BusMetrics, CloseReason, EngineMetrics, ErrorCode, ServerMetrics, SocketMetrics};
 
 /// The media type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -105,6 +105,33 @@ static SOCKETS: [Single<SocketMetrics>; 11] = [
     ),
 ];
 
+/// Of a process that has others beside it.
+static BUS: [Single<BusMetrics>; 9] = [
+    gauge("sedge_bus_peers", "Other processes on the bus.", |m| m.peers),
+    gauge("sedge_bus_requests", "Requests that wait for other processes.", |m| m.requests),
+    counter("sedge_bus_sent_total", "Messages that other processes get.", |m| m.sent),
+    counter(
+        "sedge_bus_refused_total",
+        "Messages that a process did not get because it does not read.",
+        |m| m.refused,
+    ),
+    counter("sedge_bus_received_total", "Messages from other processes.", |m| m.received),
+    counter("sedge_bus_unreadable_total", "Messages that could not be read.", |m| m.unreadable),
+    counter(
+        "sedge_bus_overflows_total",
+        "Messages that a shard did not get because its queue was full.",
+        |m| m.overflows,
+    ),
+    counter("sedge_bus_answers_dropped_total", "Answers that nobody waited for.", |m| {
+        m.answers_dropped
+    }),
+    counter(
+        "sedge_bus_requests_refused_total",
+        "Requests that did not go to other processes because too many were waiting.",
+        |m| m.requests_refused,
+    ),
+];
+
 /// The counters of a server as text.
 pub(crate) fn text(metrics: &ServerMetrics) -> String {
     let mut out = Exposition { text: String::with_capacity(8192) };
@@ -116,6 +143,12 @@ pub(crate) fn text(metrics: &ServerMetrics) -> String {
     }
     for single in &SOCKETS {
         out.single(single, &metrics.shards);
+    }
+    if let Some(bus) = &metrics.bus {
+        for single in &BUS {
+            out.head(single.name, single.kind, single.help);
+            let _ = writeln!(out.text, "{} {}", single.name, (single.value)(bus));
+        }
     }
     out.text
 }

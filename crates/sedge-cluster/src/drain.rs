@@ -10,6 +10,9 @@ use crate::wire::control::DrainOrder;
 /// The share of the time that batches may take, in percent; the rest is for goodbyes.
 const PACED_PERCENT: u32 = 80;
 
+/// Clients that may well come back at once: with few of them nobody has to wait.
+const BATCH_MIN: usize = 20;
+
 /// A worker is to close its clients and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
@@ -55,16 +58,18 @@ pub struct Batch {
 }
 
 impl Pacing {
-    /// Plans the closing of this many clients: evenly over 80 percent of the time, the first at
-    /// once. There are never more batches than clients. `random` gives numbers that need not be
-    /// secret.
+    /// Plans the closing of this many clients: a batch at each interval, the first at once, of 20 clients
+    /// or as many more as are needed to be through after 80 percent of the time. `random` gives
+    /// numbers that need not be secret.
     pub fn batches(&self, clients: usize, mut random: impl FnMut() -> u32) -> Vec<Batch> {
         let paced = self.within * PACED_PERCENT / 100;
         let intervals = match self.interval.as_micros() {
             0 => 0,
             interval => (paced.as_micros() / interval) as usize,
         };
-        let count = (intervals + 1).min(clients);
+        let count = (intervals + 1).min(clients.div_ceil(BATCH_MIN));
+        // With fewer batches than there is time for, they are done early.
+        let paced = paced.min(self.interval * count as u32);
         let jitter = self.interval * u32::from(self.jitter_percent.min(50)) / 100;
         let mut before = Duration::ZERO;
         let mut batches = Vec::with_capacity(count);
@@ -116,7 +121,7 @@ mod tests {
             let batches = PACING.batches(clients, numbers());
             assert_eq!(batches.iter().map(|batch| batch.clients).sum::<usize>(), clients);
             assert!(batches.iter().all(|batch| batch.clients > 0));
-            assert!(batches.len() <= 81);
+            assert!(batches.len() <= 81.min(clients.div_ceil(20)));
             let took: Duration = batches.iter().map(|batch| batch.pause).sum();
             assert!(took <= Duration::from_secs(8), "{took:?}");
             assert!(batches.first().is_none_or(|batch| batch.pause == Duration::ZERO));
@@ -134,6 +139,14 @@ mod tests {
         let even = Pacing { jitter_percent: 0, ..PACING }.batches(8100, || u32::MAX);
         let pauses = even.iter().skip(1).map(|batch| batch.pause.as_millis());
         assert!(pauses.clone().all(|pause| (98..=99).contains(&pause)), "{even:?}");
+    }
+
+    #[test]
+    fn few_clients_do_not_wait() {
+        assert_eq!(PACING.batches(20, numbers()), [Batch { pause: Duration::ZERO, clients: 20 }]);
+        let batches = PACING.batches(100, numbers());
+        let took: Duration = batches.iter().map(|batch| batch.pause).sum();
+        assert!(batches.len() == 5 && took <= PACING.interval * 5, "{batches:?}");
     }
 
     #[test]

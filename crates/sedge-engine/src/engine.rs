@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sedge_protocol::sid::SidCodec;
@@ -26,6 +26,7 @@ use crate::metrics::{Metrics, ShardMetrics};
 use crate::passing::Passed;
 use crate::shard::Shard;
 use crate::shard::driver::Driver;
+use crate::shard::state::State;
 use crate::tasks;
 
 /// An Engine.IO server. Cheap to clone; any thread may use it.
@@ -47,6 +48,10 @@ impl<A: Application> Clone for Engine<A> {
         Engine { inner: Arc::clone(&self.inner) }
     }
 }
+
+/// How long a shutdown waits for polling clients to come for their last answer. One that is well polls
+/// again as soon as it has an answer.
+const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// How to reach a shard from elsewhere.
 pub(crate) struct ShardHandle<A: Application> {
@@ -384,6 +389,7 @@ impl<A: Application> Worker<A> {
     /// Closes all sessions and waits until their clients have been told.
     async fn shut_down(&self) {
         let shard = &self.shard;
+        let began = Instant::now();
         shard.0.closing.set(true);
         self.app.on_shutdown();
         let keys = shard.0.state.borrow().keys();
@@ -396,6 +402,9 @@ impl<A: Application> Worker<A> {
             tokio::time::sleep(Duration::from_millis(5)).await;
             if shard.session_count() == 0 && tasks::lingering() == 0 {
                 return;
+            }
+            if began.elapsed() > LAST_POLL {
+                shard.with_state(State::give_up);
             }
         }
     }

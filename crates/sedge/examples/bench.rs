@@ -2,20 +2,62 @@
 //!
 //!     PORT=3000 cargo run --release -p sedge --example bench
 //!
-//! `SHARDS` sets the number of threads, one by default.
+//! `SHARDS` sets the number of threads, one by default. `WORKERS` makes it a cluster of so many
+//! processes on the port, with `--features cluster`.
 
 #![expect(clippy::print_stdout, reason = "whoever starts it waits for the address")]
+
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sedge::extract::{Ack, Data};
 use sedge::{Server, Socket};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let number = |name| std::env::var(name).ok().map(|value| value.parse::<usize>()).transpose();
-    let port = number("PORT")?.ok_or("PORT is not set")?;
-    let io = Server::builder().shards(number("SHARDS")?.unwrap_or(1)).build()?;
+type Error = Box<dyn std::error::Error>;
 
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let address = SocketAddr::from(([127, 0, 0, 1], number("PORT")?.ok_or("PORT is not set")?));
+    let shards = number("SHARDS")?.unwrap_or(1);
+    if let Some(workers) = number("WORKERS")? {
+        return cluster(address, workers, shards.into()).await;
+    }
+    let io = Server::builder().shards(shards.into()).build()?;
+    handlers(&io);
+    let listening = io.listen(address).await?;
+    println!("listening on http://{}", listening.local_addr());
+    std::future::pending::<()>().await;
+    Ok(())
+}
+
+fn number(name: &str) -> Result<Option<u16>, Error> {
+    Ok(std::env::var(name).ok().map(|value| value.parse()).transpose()?)
+}
+
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+async fn cluster(address: SocketAddr, workers: u16, shards: usize) -> Result<(), Error> {
+    let run_dir = std::env::temp_dir().join(format!("sedge-bench-{}", address.port()));
+    let ended = sedge_cluster::Cluster::builder()
+        .listen(address)
+        .workers(workers)
+        .run_dir(run_dir)
+        .on_serving(|addresses| println!("listening on http://{}", addresses.join(" ")))
+        .run(async |worker| {
+            let io = Server::builder().cluster(&worker).shards(shards).build()?;
+            handlers(&io);
+            io.serve_worker(worker, sedge::ListenOptions::new()).await?;
+            Ok::<_, Error>(())
+        })
+        .await?;
+    std::process::exit(ended.code());
+}
+
+#[cfg(not(all(feature = "cluster", target_os = "linux")))]
+async fn cluster(_: SocketAddr, _: u16, _: usize) -> Result<(), Error> {
+    Err("WORKERS needs the feature `cluster`, and Linux".into())
+}
+
+fn handlers(io: &Server) {
     io.on("echo", async |socket: Socket, Data(text): Data<String>| socket.emit("echo", &text));
     io.on("ack", async |Data(text): Data<String>, ack: Ack| ack.send(&text));
     io.on("binary", async |socket: Socket, Data(data): Data<Bytes>| socket.emit("binary", &data));
@@ -29,9 +71,4 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     io.on("room", async |io: Server, Data((room, text)): Data<(String, String)>| {
         io.to(room).emit("room", &text)
     });
-
-    let listening = io.listen(format!("127.0.0.1:{port}").parse()?).await?;
-    println!("listening on http://{}", listening.local_addr());
-    std::future::pending::<()>().await;
-    Ok(())
 }

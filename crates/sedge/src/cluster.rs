@@ -19,12 +19,14 @@ impl ServerBuilder {
     /// workers are passed on, and broadcasts reach the sockets of all. With one thread, unless
     /// [`shards`](Self::shards) says otherwise behind this.
     pub fn cluster(self, worker: &Worker) -> Self {
-        self.shards(1)
+        let own = self
+            .shards(1)
             .node(worker.node())
             .worker(worker.index())
             .secret(worker.secret())
             .siblings(Arc::new(OtherWorkers(worker.siblings())))
-            .bus(worker.bus())
+            .bus(worker.bus());
+        worker.previous_secrets().fold(own, ServerBuilder::previous_secret)
     }
 }
 
@@ -61,6 +63,11 @@ impl Server {
         let inlet = self.inlet(options);
         let server = self.clone();
         worker.report_from(move || server.stats());
+        let server = self.clone();
+        worker.check_by(move || {
+            let server = server.clone();
+            async move { server.shards_answer().await }
+        });
         worker.ready().await?;
         let drain = tokio::select! {
             drain = drains.wait() => drain,

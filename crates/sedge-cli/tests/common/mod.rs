@@ -133,6 +133,11 @@ impl Sedge {
         kill_process(pid, signal).expect("the program runs");
     }
 
+    /// Waits for the end of the process itself; others that it started may go on.
+    pub(crate) fn wait_for_process(&mut self) {
+        self.child.wait().expect("its end");
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> End {
         let log = self.log.recv_timeout(DEADLINE).expect("it ends before the deadline");

@@ -58,6 +58,8 @@ struct Shared {
     interest: Interest,
     /// Replaced as a whole, so that whoever publishes holds the lock for a moment only.
     links: RwLock<Arc<[Arc<Link>]>>,
+    /// Nothing is taken any more.
+    closed: AtomicBool,
     closing: Notify,
     /// Everybody who was there when the bus was started is linked to.
     settled: watch::Sender<bool>,
@@ -95,6 +97,7 @@ impl UnixBus {
             settings,
             interest,
             links: RwLock::new(Arc::new([])),
+            closed: AtomicBool::new(false),
             closing: Notify::new(),
             settled: watch::Sender::new(false),
         });
@@ -170,7 +173,7 @@ impl Bus for UnixBus {
     }
 
     fn peers(&self) -> Vec<Peer> {
-        self.shared.links().iter().map(|link| link.peer.clone()).collect()
+        self.shared.reachable().iter().map(|link| link.peer.clone()).collect()
     }
 
     fn subscribe(&self, topic: Topic<'_>) {
@@ -183,7 +186,7 @@ impl Bus for UnixBus {
 
     fn publish(&self, audience: Audience<'_>, message: &Bytes) -> Published {
         let mut published = Published::default();
-        let links = self.shared.links();
+        let links = self.shared.reachable();
         if links.is_empty() {
             return published;
         }
@@ -199,12 +202,13 @@ impl Bus for UnixBus {
     }
 
     fn send(&self, to: PeerId, message: Bytes) -> Result<(), SendError> {
-        let links = self.shared.links();
+        let links = self.shared.reachable();
         let link = links.iter().find(|link| link.peer.id == to).ok_or(SendError::Gone)?;
         self.shared.push(link, message)
     }
 
     fn close(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.closing.notify_one();
     }
 }
@@ -218,6 +222,11 @@ impl Drop for UnixBus {
 impl Shared {
     fn links(&self) -> Arc<[Arc<Link>]> {
         Arc::clone(&self.links.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The links that messages may be given to.
+    fn reachable(&self) -> Arc<[Arc<Link>]> {
+        if self.closed.load(Ordering::SeqCst) { Arc::default() } else { self.links() }
     }
 
     fn push(&self, link: &Link, message: Bytes) -> Result<(), SendError> {

@@ -396,6 +396,16 @@ impl State {
         due
     }
 
+    /// Has the time of all closing sessions be up: their clients have had it.
+    pub(crate) fn give_up(&mut self, inner: &ShardInner) {
+        for key in self.keys() {
+            let closing = self.conn(key).filter(|conn| !conn.is_open());
+            if let Some(deadline) = closing.and_then(|conn| conn.deadline()) {
+                self.input(inner, deadline, key, Input::Timeout);
+            }
+        }
+    }
+
     /// Has the memory of sessions fetched.
     pub(super) fn touch(&mut self, keys: &[SessionKey]) {
         let touched = keys.iter().map(|key| match self.conn(*key) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sedge_engine::CloseReason;
 use sedge_testkit::{DEADLINE, Form, Frame, PollingSession, RawHttp, RawWs, eventually};
 
-use crate::common::{PATH, Server, V3_WEBSOCKET, V4_POLLING, V4_WEBSOCKET, open_websocket};
+use crate::common::{PATH, Server, V3_WEBSOCKET, V4_POLLING, V4_WEBSOCKET, open_websocket, wait};
 
 const SHORT: Duration = Duration::from_millis(200);
 /// Between two bytes of a slow client.
@@ -158,4 +158,23 @@ fn an_answer_that_is_not_read() {
     server.await_metrics(|m| m.connections_http == 0);
     drop(session);
     server.settle();
+}
+
+/// A client that is between two polls is waited for when the server ends, one that has gone is not.
+#[test]
+fn a_polling_client_that_does_not_come_back_does_not_hold_up_the_end() {
+    let server = Server::start(|config| config);
+    let _gone = PollingSession::open(server.at(), PATH, Form::V4);
+    let mut comes = PollingSession::open(server.at(), PATH, Form::V4);
+    let close = {
+        let engine = server.engine.clone();
+        std::thread::spawn(move || {
+            let start = std::time::Instant::now();
+            wait(engine.close(DEADLINE));
+            start.elapsed()
+        })
+    };
+    comes.expect_text("1");
+    assert!(close.join().expect("no panic") < DEADLINE);
+    assert_eq!(server.engine.session_count(), 0);
 }
