@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 
 use sedge_cluster::{Cluster, ClusterBuilder, Listen, WORKER_VARIABLE, Worker};
 
+use sedge_sticky::CookieKey;
+
 use crate::config::settings::Settings;
 use crate::config::units::{Shards, Workers};
 use crate::failure::Failure;
@@ -36,10 +38,13 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
 fn supervised(settings: &Settings) -> ClusterBuilder {
     let own = &settings.cluster;
     let scheme = settings.scheme();
+    let mut routing = own.routing.clone();
+    // A browser that opens another session comes to the worker it knows.
+    routing.cookie = settings.cookie().map(|name| CookieKey::SessionId { name: name.to_owned() });
     let mut cluster = Cluster::builder()
         .version(env!("CARGO_PKG_VERSION"))
         .node(own.node)
-        .routing(own.routing.clone())
+        .routing(routing)
         .activation(true)
         .run_dir(&own.run_dir)
         .drain_delay(settings.drain_delay)

@@ -445,3 +445,22 @@ fn health_and_metrics_are_of_the_whole_host() {
     let names: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
 }
+
+#[test]
+fn a_browser_comes_back_to_the_worker_of_its_cookie() {
+    let host = start(2, &["--cookie", "io"]);
+    let open = |cookie: &str| {
+        let mut http = RawHttp::connect(host.at());
+        let response = http.request("GET", POLLING, &[("cookie", cookie)], b"");
+        let set = response.header("set-cookie").expect("a cookie").to_owned();
+        let value = set.split_once(';').map_or(&*set, |(value, _)| value).to_owned();
+        (value.strip_prefix("io=").expect("its name").to_owned(), value)
+    };
+    // The first four characters of a session id are its node and worker.
+    let (first, cookie) = open("a=b");
+    for _ in 0..6 {
+        assert_eq!(open(&format!("a=b; {cookie}")).0[..4], first[..4]);
+    }
+    // Without it, the other one has its turn.
+    assert!((0..6).any(|_| open("a=b").0[..4] != first[..4]));
+}

@@ -147,6 +147,11 @@ impl Settings {
         self.server.secret.as_deref()
     }
 
+    /// The name of the cookie that holds the session id, if there is one.
+    pub(crate) fn cookie(&self) -> Option<&str> {
+        self.server.cookie.as_deref()
+    }
+
     /// What URLs of the server begin with.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
