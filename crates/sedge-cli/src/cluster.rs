@@ -55,8 +55,13 @@ fn supervised(settings: &Settings) -> ClusterBuilder {
                 serve::announce(scheme, address);
             }
         });
-    for address in &settings.listen {
-        cluster = cluster.listen(Listen::tcp(*address));
+    if own.listen_given || std::env::var_os("LISTEN_FDS").is_none() {
+        for address in &settings.listen {
+            cluster = cluster.listen(Listen::tcp(*address));
+        }
+    }
+    for path in &own.listen_unix {
+        cluster = cluster.listen(Listen::unix(path));
     }
     if let Workers::Count(count) = own.workers {
         cluster = cluster.workers(count);

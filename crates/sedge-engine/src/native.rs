@@ -107,7 +107,8 @@ pub(crate) async fn serve<A: Application>(
         if write(&mut io, &answer).await.is_err() {
             return End::Gone;
         }
-        if answer.headers.contains(&CONNECTION) {
+        let mut said = answer.headers.all(&CONNECTION);
+        if said.any(|value| value.as_bytes().eq_ignore_ascii_case(b"close")) {
             return End::Answered(io.into_inner());
         }
     }

@@ -72,7 +72,7 @@ const fn spec(
 }
 
 /// All options, in the order of the help.
-pub(crate) static OPTIONS: [Spec; 41] = [
+pub(crate) static OPTIONS: [Spec; 42] = [
     spec(
         LISTENING,
         "listen",
@@ -218,6 +218,7 @@ pub(crate) static OPTIONS: [Spec; 41] = [
         Some("auto"),
         "Worker processes, 1 to 256; auto: one for each processor",
     ),
+    spec(CLUSTER, "listen-unix", List("PATH"), None, "Listen on this Unix socket too"),
     spec(
         CLUSTER,
         "method",

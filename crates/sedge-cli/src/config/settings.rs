@@ -49,6 +49,9 @@ pub(crate) struct TlsFiles {
 
 /// How workers are run and found.
 pub(crate) struct ClusterSettings {
+    /// Somebody chose the addresses; otherwise a service manager's sockets take their place.
+    pub(crate) listen_given: bool,
+    pub(crate) listen_unix: Vec<PathBuf>,
     pub(crate) workers: Workers,
     pub(crate) node: u16,
     pub(crate) routing: sedge_sticky::Config,
@@ -278,6 +281,8 @@ impl Reader<'_> {
     }
 
     fn cluster_settings(&mut self, listen: Option<&SocketAddr>) -> Option<ClusterSettings> {
+        let listen_given = self.typed.source("listen") != Source::Default;
+        let listen_unix = self.list("listen-unix");
         let (workers, node) = (self.one("workers"), self.one("node"));
         let (method, hash) = (self.one("method"), self.one("address-hash"));
         let trusted: Vec<Network> = self.list("trusted-proxy");
@@ -302,6 +307,8 @@ impl Reader<'_> {
             }
         }
         Some(ClusterSettings {
+            listen_given,
+            listen_unix,
             workers: workers?,
             node: node?,
             routing,
