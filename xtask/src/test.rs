@@ -71,7 +71,7 @@ const STEPS: [Step; 11] = [
     Step {
         name: "clients",
         fast: false,
-        about: "official JavaScript clients and python-socketio against a server",
+        about: "official JavaScript clients and python-socketio against one process and a cluster",
         run: clients::clients,
     },
     Step {

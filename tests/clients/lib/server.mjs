@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 
 import { withDeadline } from "./peer.mjs";
+import { killAll, runDirectory, workersOf } from "./processes.mjs";
 
 /** `SEDGE_SERVER_CMD` as a list of words. */
 export function commandWords(command) {
@@ -24,19 +25,24 @@ export async function freePort() {
 
 /**
  * Starts the command with `--listen` and resolves when the server says where it listens:
- * `{url, stop(signal)}`. `stop` resolves with the exit code (null after a signal).
+ * `{url, stop(signal)}`. `stop` resolves with the exit code (null after a signal). SIGKILL goes to all
+ * processes of a cluster, every other signal to the one that is to tell them.
  */
 export async function startServer(words, port = 0, flags = []) {
   const [program, ...args] = words;
+  const directory = workersOf(words) ? runDirectory() : undefined;
+  if (directory) args.push("--run-dir", directory.path);
   const child = spawn(program, [...args, "--listen", `127.0.0.1:${port}`, ...flags], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = new Promise((resolve) => child.once("exit", resolve));
+  exited.then(() => directory?.remove());
   const stop = async (signal = "SIGTERM") => {
-    child.kill(signal);
+    if (signal === "SIGKILL") killAll(child);
+    else child.kill(signal);
     return withDeadline(`the server to end after ${signal}`, (resolve) => exited.then(resolve)).catch(
       (error) => {
-        child.kill("SIGKILL");
+        killAll(child);
         throw error;
       },
     );
@@ -53,7 +59,7 @@ export async function startServer(words, port = 0, flags = []) {
     });
     return { url, stop };
   } catch (error) {
-    child.kill("SIGKILL");
+    killAll(child);
     throw error;
   }
 }
