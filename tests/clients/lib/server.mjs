@@ -24,6 +24,22 @@ export async function freePort() {
 }
 
 /**
+ * The first of so many ports in a row that were free a moment ago. They lie below those that systems give to
+ * connections, so that none of them is taken by chance.
+ */
+export async function freePorts(count) {
+  for (;;) {
+    const base = 15_000 + Math.floor(Math.random() * 15_000);
+    const probes = Array.from({ length: count }, (_, i) => createServer().listen(base + i, "127.0.0.1"));
+    const free = await Promise.all(
+      probes.map((probe) => once(probe, "listening").then(() => true, () => false)),
+    );
+    await Promise.all(probes.map((probe) => probe.listening && once(probe.close(), "close")));
+    if (free.every(Boolean)) return base;
+  }
+}
+
+/**
  * Starts the command with `--listen` and resolves when the server says where it listens:
  * `{url, stop(signal)}`. `stop` resolves with the exit code (null after a signal). SIGKILL goes to all
  * processes of a cluster, every other signal to the one that is to tell them.
