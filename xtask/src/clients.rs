@@ -82,8 +82,8 @@ impl Rounds {
     }
 }
 
-/// In a real browser: the chat demo, as `cargo xtask demo` serves it, and the clients of all
-/// generations, which do there what they cannot do under Node (JSONP, binary polling).
+/// In a real browser: the chat demo on a cluster, as `cargo xtask demo` serves it, and the clients of
+/// all generations, which do there what they cannot do under Node (JSONP, binary polling).
 pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let dir = workspace.root.join("tests/browser");
     println!("{}", tools::node(workspace, NodeFor::Tests)?);
@@ -96,26 +96,23 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let pictures = workspace.scratch("screenshots")?;
     let files = workspace.root.join("web/node_modules/socket.io-client/dist");
     let (program, files) = (sedge.to_string_lossy(), files.to_string_lossy());
-    let words = [&*program, "serve", "--client-dir", &*files];
-    let mut serve = Command::new(&sedge);
-    let server = Server::start("demo", serve.args(&words[1..]).args(ANY_PORT), 1, &logs)?;
+    let demo = [&*program, "--workers", "2", "--log-level", "warn", "--client-dir", &*files];
     let mut conform = Command::new(conformance);
-    let other = Server::start("conformance-browser", conform.args(ANY_PORT), 1, &logs)?;
+    let server = Server::start("conformance-browser", conform.args(ANY_PORT), 1, &logs)?;
     let result = process::run_within(
         Command::new("node")
             .args(["--test", "--test-reporter=spec"])
             .current_dir(&dir)
-            .env("SEDGE_DEMO_URL", server.url(0))
-            .env("SEDGE_URL", other.url(0))
-            // For the test in which the server goes away: it starts one of its own.
-            .env("SEDGE_DEMO_CMD", json_words(&words))
+            .env("SEDGE_URL", server.url(0))
+            // The tests start it themselves: in some of them, it or a part of it goes away.
+            .env("SEDGE_DEMO_CMD", json_words(&demo))
+            .env_remove("SEDGE_DEMO_URL")
             .env("SEDGE_SCREENSHOTS", &pictures)
             .env("CHROMIUM", chromium),
         LIMIT,
     );
     if result.is_err() {
         server.show_output();
-        other.show_output();
     }
     result.map(|()| Outcome::Passed(Some(format!("screenshots in {}", pictures.display()))))
 }

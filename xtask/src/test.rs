@@ -77,7 +77,7 @@ const STEPS: [Step; 11] = [
     Step {
         name: "browser",
         fast: false,
-        about: "the chat demo in a real Chromium",
+        about: "the chat demo on a cluster of two workers, in a real Chromium",
         run: clients::browser,
     },
     Step {
