@@ -1,41 +1,12 @@
-// The chat demo in a real browser: two people, two pages.
-//
-//   SEDGE_DEMO_URL      the running demo; without it one is started with SEDGE_DEMO_CMD
-//   SEDGE_DEMO_CMD      how to start a demo server (words separated by spaces, or a JSON array); `--listen ADDRESS` is
-//                       appended, and it says `listening on http://…` when it is ready. The test of a server
-//                       that goes away needs it and is skipped without it.
-//   SEDGE_REFERENCE     set to 1 instead: the demo on the official server (reference-demo.mjs), to check the tests
-//   CHROMIUM            the browser's executable, unless it is found in the usual places
-//   SEDGE_SCREENSHOTS   a folder for screenshots; none are taken without it
+// The chat demo in a real browser: two people, two pages. lib/pages.mjs says what it wants to be told.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { DEADLINE, freePort, launch, serverCommand, startServer } from "./lib/browser.mjs";
+import { DEADLINE, freePort, startServer } from "./lib/browser.mjs";
+import { command, enter, enterOn, hears, newPage, say, screenshot, sees, texts, unique, url, write } from "./lib/pages.mjs";
 
 const options = { timeout: 60_000 };
-
-const command = serverCommand("SEDGE_DEMO_CMD", new URL("reference-demo.mjs", import.meta.url));
-
-let browser;
-let shared;
-let url = process.env.SEDGE_DEMO_URL;
-
-before(async () => {
-  if (!url) {
-    assert.ok(command, "set SEDGE_DEMO_URL or SEDGE_DEMO_CMD");
-    shared = await startServer(command);
-    url = shared.url;
-  }
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  await shared?.stop();
-});
 
 test("two people talk", options, async (t) => {
   const room = unique("talk");
@@ -53,7 +24,12 @@ test("two people talk", options, async (t) => {
   await hears(grace, "Hello Grace");
   await say(grace, "Hello Ada\nin two lines, grün und 緑");
   await hears(ada, "Hello Ada\nin two lines, grün und 緑");
-  for (let i = 0; i < 10; i++) await say(i % 2 ? ada : grace, `number ${i}`);
+  // One hears the other before answering: what is said at the same moment on two workers has no order.
+  for (let i = 0; i < 10; i++) {
+    const [speaks, listens] = i % 2 ? [ada, grace] : [grace, ada];
+    await say(speaks, `number ${i}`);
+    await hears(listens, `number ${i}`);
+  }
   for (const page of [ada, grace]) {
     await hears(page, "number 9");
     const numbers = (await texts(page, "#messages .bubble")).filter((text) => text.startsWith("number"));
@@ -246,84 +222,3 @@ test(
     await hears(grace, "after");
   },
 );
-
-// ---- Pages ----
-
-async function newPage(t, context = {}) {
-  const made = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context });
-  t.after(() => made.close());
-  const page = await made.newPage();
-  page.setDefaultTimeout(DEADLINE);
-  const problems = [];
-  page.on("pageerror", (error) => problems.push(error.message));
-  // A server that is away is reported by the browser, too; a violated security policy is a defect of ours.
-  page.on("console", (message) => /security policy/i.test(message.text()) && problems.push(message.text()));
-  t.after(() => assert.deepEqual(problems, []));
-  return page;
-}
-
-async function enterOn(page, name, room, address = url) {
-  await page.goto(address);
-  await page.fill("#name", name);
-  await page.fill("#first-room", room);
-  await page.click("#enter button");
-  await page.locator(`#people li[data-name="${name}"]`).first().waitFor({ state: "attached" });
-}
-
-async function enter(t, name, room, context, address) {
-  const page = await newPage(t, context);
-  await enterOn(page, name, room, address);
-  return page;
-}
-
-async function write(page, text) {
-  await page.fill("#text", text);
-  await page.press("#text", "Enter");
-}
-
-/** Writes a message and waits until the server has it. */
-async function say(page, text) {
-  await write(page, text);
-  await page.locator("#outbox li").first().waitFor({ state: "detached" });
-}
-
-/** Waits until a message with exactly this text is shown. */
-async function hears(page, text) {
-  await waitFor(page, `the message ${JSON.stringify(text.slice(0, 40))}`, async () =>
-    (await texts(page, "#messages .bubble")).includes(text),
-  );
-}
-
-/** Waits until an element has this text (or one of several elements does, with a pattern). */
-async function sees(page, selector, expected) {
-  let last = [];
-  await waitFor(page, () => `${selector} to be ${expected}, last seen: ${JSON.stringify(last)}`, async () => {
-    last = await texts(page, selector);
-    return last.some((text) => (expected instanceof RegExp ? expected.test(text) : text === expected));
-  });
-}
-
-const texts = (page, selector) => page.locator(selector).allTextContents();
-
-/** Looks again at every frame that the page draws, until the deadline. */
-async function waitFor(page, what, condition) {
-  const end = Date.now() + DEADLINE;
-  while (!(await condition())) {
-    if (Date.now() > end) {
-      throw new Error(`waited ${DEADLINE} ms for ${typeof what === "function" ? what() : what}`);
-    }
-    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
-  }
-}
-
-async function screenshot(page, name) {
-  const folder = process.env.SEDGE_SCREENSHOTS;
-  if (!folder) return;
-  mkdirSync(folder, { recursive: true });
-  // Animations are brought to their end first.
-  await page.screenshot({ path: join(folder, `${name}.png`), animations: "disabled" });
-}
-
-function unique(what) {
-  return `${what}-${Math.random().toString(36).slice(2, 10)}`;
-}

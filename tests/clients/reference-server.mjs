@@ -68,6 +68,7 @@ function serve(nsp, socket) {
       nsp: nsp.name,
       transport: socket.conn.transport.name,
       protocol: socket.conn.protocol,
+      worker: 0,
     }),
   );
   socket.on("handshake", (cb) => {

@@ -7,6 +7,7 @@ import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
+import { workersOf } from "./lib/processes.mjs";
 import { commandWords, startServer } from "./lib/server.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -35,9 +36,12 @@ if (!flags.python) {
 const servers = [];
 let code = 1;
 try {
+  const words = commandWords(command);
   const env = { ...process.env, SEDGE_SERVER_CMD: command };
+  const workers = workersOf(words);
+  if (workers) env.SEDGE_WORKERS = workers;
   for (const [variable, variant] of Object.entries(variants)) {
-    const server = await startServer(commandWords(command), 0, variant);
+    const server = await startServer(words, 0, variant);
     servers.push(server);
     env[variable] = server.url;
   }

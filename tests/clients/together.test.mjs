@@ -26,6 +26,8 @@ test("every kind of client hears every other, each sender in order", options, as
       return peer;
     }),
   );
+  const workers = await Promise.all(peers.map(async (peer) => (await peer.call("info")).worker));
+  assert.equal(new Set(workers).size, Number(process.env.SEDGE_WORKERS ?? 1), "the crowd is not on all workers");
   assert.equal((await control.call("members", "/", room)).length, CLIENTS);
 
   // All at once, half of it binary; nobody waits for anybody.

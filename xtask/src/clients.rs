@@ -16,48 +16,74 @@ const LIMIT: Duration = Duration::from_mins(5);
 const ANY_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
 /// The official JavaScript clients of all generations, and python-socketio, against the example
-/// `conformance` in its three forms. What it does: `tests/clients/CONTRACT.md`.
+/// `conformance`: first one process, then a cluster. What it does: `tests/clients/CONTRACT.md`.
 pub(crate) fn clients(workspace: &Workspace) -> Result<Outcome> {
     let dir = workspace.root.join("tests/clients");
     println!("{}", tools::node(workspace, NodeFor::Tests)?);
     tools::npm_ci(&dir)?;
     let python = tools::python(workspace, &dir.join("python/requirements.txt"))?;
     let program = example(workspace, "conformance")?;
-    let logs = workspace.scratch("logs")?;
-    let start = |name, extra: &[&str]| {
-        Server::start(name, Command::new(&program).args(ANY_PORT).args(extra), 1, &logs)
-    };
-    let servers = [
-        start("conformance", &[])?,
-        start("conformance-msgpack", &["--parser", "msgpack"])?,
-        start("conformance-deflate", &["--deflate"])?,
-    ];
-    let with_addresses = |command: &mut Command| {
-        command
-            .current_dir(&dir)
-            .env("SEDGE_URL", servers[0].url(0))
-            .env("SEDGE_MSGPACK_URL", servers[1].url(0))
-            .env("SEDGE_DEFLATE_URL", servers[2].url(0))
-            .env("SEDGE_SERVER_CMD", json_words(&[&program.to_string_lossy()]));
-    };
-    let mut javascript = Command::new("node");
-    javascript.args(["--test", "--test-reporter=spec", "--test-concurrency=2"]);
-    let mut snakes = Command::new(&python);
-    snakes.args(["-m", "unittest", "discover", "-s", "python", "-v"]);
-    let mut result = Ok(());
-    for command in [&mut javascript, &mut snakes] {
-        with_addresses(command);
-        // Both always run: the second may say more about what the first found.
-        result = result.and(process::run_within(command, LIMIT));
-    }
-    if result.is_err() {
-        servers.iter().for_each(Server::show_output);
-    }
-    result.map(|()| Outcome::passed())
+    let rounds = Rounds { dir, python, program, logs: workspace.scratch("logs")? };
+    println!("--- one process");
+    let one = rounds.run(None, &["msgpack", "deflate"]);
+    println!("--- a cluster of two workers");
+    // Compression has nothing to do with the number of processes; the parser's bytes cross the bus.
+    one.and(rounds.run(Some("2"), &["msgpack"]))?;
+    Ok(Outcome::Passed(Some("one process, and a cluster of two workers".to_owned())))
 }
 
-/// In a real browser: the chat demo, as `cargo xtask demo` serves it, and the clients of all
-/// generations, which do there what they cannot do under Node (JSONP, binary polling).
+/// What all runs of the clients' tests share.
+struct Rounds {
+    dir: PathBuf,
+    python: PathBuf,
+    program: PathBuf,
+    logs: PathBuf,
+}
+
+impl Rounds {
+    /// One run, against servers of so many workers or of one process: one as it is, and one for each of
+    /// the variants named. The tests of a variant that is not there skip themselves.
+    fn run(&self, workers: Option<&str>, variants: &[&str]) -> Result<()> {
+        let flags: Vec<&str> = workers.iter().flat_map(|count| ["--workers", *count]).collect();
+        let kind = if workers.is_some() { "-cluster" } else { "" };
+        let start = |variant: &str, extra: &[&str]| {
+            let mut command = Command::new(&self.program);
+            command.args(ANY_PORT).args(&flags).args(extra);
+            let name = format!("conformance{kind}{variant}");
+            Ok(Server::start(&name, &mut command, 1, &self.logs)?.of_processes(workers.is_some()))
+        };
+        let mut servers = vec![("SEDGE_URL", start("", &[])?)];
+        for variant in variants {
+            servers.push(match *variant {
+                "msgpack" => ("SEDGE_MSGPACK_URL", start("-msgpack", &["--parser", "msgpack"])?),
+                _ => ("SEDGE_DEFLATE_URL", start("-deflate", &["--deflate"])?),
+            });
+        }
+        let program = self.program.to_string_lossy();
+        let words: Vec<&str> = [&*program].into_iter().chain(flags.clone()).collect();
+        let mut javascript = Command::new("node");
+        javascript.args(["--test", "--test-reporter=spec", "--test-concurrency=2"]);
+        let mut snakes = Command::new(&self.python);
+        snakes.args(["-m", "unittest", "discover", "-s", "python", "-v"]);
+        let mut result = Ok(());
+        for command in [&mut javascript, &mut snakes] {
+            command.current_dir(&self.dir).env("SEDGE_SERVER_CMD", json_words(&words));
+            command.envs(servers.iter().map(|(variable, server)| (variable, server.url(0))));
+            command.envs(workers.map(|count| ("SEDGE_WORKERS", count)));
+            // Both always run: the second may say more about what the first found.
+            result = result.and(process::run_within(command, LIMIT));
+        }
+        if result.is_err() {
+            for (_, server) in &servers {
+                server.show_output();
+            }
+        }
+        result
+    }
+}
+
+/// In a real browser: the chat demo on a cluster, as `cargo xtask demo` serves it, and the clients of
+/// all generations, which do there what they cannot do under Node (JSONP, binary polling).
 pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let dir = workspace.root.join("tests/browser");
     println!("{}", tools::node(workspace, NodeFor::Tests)?);
@@ -70,26 +96,23 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let pictures = workspace.scratch("screenshots")?;
     let files = workspace.root.join("web/node_modules/socket.io-client/dist");
     let (program, files) = (sedge.to_string_lossy(), files.to_string_lossy());
-    let words = [&*program, "serve", "--client-dir", &*files];
-    let mut serve = Command::new(&sedge);
-    let server = Server::start("demo", serve.args(&words[1..]).args(ANY_PORT), 1, &logs)?;
+    let demo = [&*program, "--workers", "2", "--log-level", "warn", "--client-dir", &*files];
     let mut conform = Command::new(conformance);
-    let other = Server::start("conformance-browser", conform.args(ANY_PORT), 1, &logs)?;
+    let server = Server::start("conformance-browser", conform.args(ANY_PORT), 1, &logs)?;
     let result = process::run_within(
         Command::new("node")
             .args(["--test", "--test-reporter=spec"])
             .current_dir(&dir)
-            .env("SEDGE_DEMO_URL", server.url(0))
-            .env("SEDGE_URL", other.url(0))
-            // For the test in which the server goes away: it starts one of its own.
-            .env("SEDGE_DEMO_CMD", json_words(&words))
+            .env("SEDGE_URL", server.url(0))
+            // The tests start it themselves: in some of them, it or a part of it goes away.
+            .env("SEDGE_DEMO_CMD", json_words(&demo))
+            .env_remove("SEDGE_DEMO_URL")
             .env("SEDGE_SCREENSHOTS", &pictures)
             .env("CHROMIUM", chromium),
         LIMIT,
     );
     if result.is_err() {
         server.show_output();
-        other.show_output();
     }
     result.map(|()| Outcome::Passed(Some(format!("screenshots in {}", pictures.display()))))
 }
@@ -97,7 +120,7 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
 /// Builds an example of the crate `sedge`; returns the program's path.
 pub(crate) fn example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let path = Path::new("examples").join(name);
-    built(workspace, &["--package", "sedge", "--example", name], &path)
+    built(workspace, &["--package", "sedge", "--all-features", "--example", name], &path)
 }
 
 /// Builds with the given flags in the development profile; returns the path of the result.

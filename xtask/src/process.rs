@@ -28,7 +28,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     println!("$ {}", line(command));
     let mut child = command.spawn().map_err(|e| not_started(command, e))?;
-    let status = wait_within(&mut child, command, limit)?;
+    let status = ended_within(&mut child, command, limit)?;
     check(command, status)
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> 
     let also = file.try_clone().map_err(|e| Error::io(doing(), e))?;
     command.stdin(Stdio::null()).stdout(file).stderr(also);
     let mut child = command.spawn().map_err(|e| not_started(command, e))?;
-    Ok(wait_within(&mut child, command, limit)?.success())
+    Ok(ended_within(&mut child, command, limit)?.success())
 }
 
 /// True if the command can be started and ends well. Nothing is shown.
@@ -59,21 +59,26 @@ pub(crate) fn text_of(command: &mut Command) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn wait_within(child: &mut Child, command: &Command, limit: Duration) -> Result<ExitStatus> {
+/// Waits for the end of a process, at most this long; `None` if it has not ended then.
+pub(crate) fn wait_within(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
     loop {
         let waited = child.try_wait().map_err(|e| Error::io("waiting for a command", e))?;
-        if let Some(status) = waited {
-            return Ok(status);
-        }
-        if Instant::now() >= deadline {
-            // A failure here means that it ended in the meantime.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Error::Timeout { what: line(command), seconds: limit.as_secs() });
+        if waited.is_some() || Instant::now() >= deadline {
+            return Ok(waited);
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Waits for the end of a command, and kills it when the limit has passed.
+fn ended_within(child: &mut Child, command: &Command, limit: Duration) -> Result<ExitStatus> {
+    wait_within(child, limit)?.ok_or_else(|| {
+        // A failure here means that it ended in the meantime.
+        let _ = child.kill();
+        let _ = child.wait();
+        Error::Timeout { what: line(command), seconds: limit.as_secs() }
+    })
 }
 
 fn check(command: &Command, status: ExitStatus) -> Result<()> {

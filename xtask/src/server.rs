@@ -18,10 +18,15 @@ const LISTENING: &str = "listening on http://";
 /// How much of a server's output is shown when a test failed.
 const SHOWN_LINES: usize = 60;
 
-/// A running server process. Dropping it kills the process and waits for its end.
+/// How long a cluster may take to end in order.
+const END: Duration = Duration::from_secs(10);
+
+/// A running server. Dropping it ends it.
 pub(crate) struct Server {
     name: String,
     child: Child,
+    /// The process is the supervisor of others.
+    cluster: bool,
     log: PathBuf,
     addresses: Vec<String>,
 }
@@ -46,7 +51,8 @@ impl Server {
             .spawn()
             .map_err(|e| Error::io(format!("starting `{}`", process::line(command)), e))?;
         let lines = child.stdout.take().map(|pipe| follow(pipe, out));
-        let mut server = Self { name: name.to_owned(), child, log, addresses: Vec::new() };
+        let mut server =
+            Self { name: name.to_owned(), child, cluster: false, log, addresses: Vec::new() };
         let ready = match lines {
             Some(lines) => server.await_listeners(&lines, listeners),
             None => Err(Error::Check(format!("{name}: no standard output"))),
@@ -57,6 +63,13 @@ impl Server {
         }
         println!("{name}: {}", server.addresses.join(", "));
         Ok(server)
+    }
+
+    /// Says whether the process has others under it, which it must be given the time to end: if it is
+    /// killed, they go on serving.
+    pub(crate) fn of_processes(mut self, cluster: bool) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     /// The URL of the listener that the server named at this position.
@@ -103,7 +116,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A failure means that it has ended already; then waiting only collects its status.
+        // Failures mean that it has ended already; then waiting only collects its status.
+        if self.cluster {
+            let pid = self.child.id();
+            // A shell has `kill` built in, whatever else the machine lacks.
+            let _ = process::capture(Command::new("sh").arg("-c").arg(format!("kill {pid}")));
+            let _ = process::wait_within(&mut self.child, END);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -71,13 +71,13 @@ const STEPS: [Step; 11] = [
     Step {
         name: "clients",
         fast: false,
-        about: "official JavaScript clients and python-socketio against a server",
+        about: "official JavaScript clients and python-socketio against one process and a cluster",
         run: clients::clients,
     },
     Step {
         name: "browser",
         fast: false,
-        about: "the chat demo in a real Chromium",
+        about: "the chat demo on a cluster of two workers, in a real Chromium",
         run: clients::browser,
     },
     Step {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser as _, ValueEnum};
-use sedge::extract::{Ack, Args, Auth, Data};
+use sedge::extract::{Ack, Args, Auth, Data, State};
 use sedge::{
     AckError, ConnectError, DisconnectReason, Handshake, Namespace, Parser, PerMessageDeflate,
-    ProtocolVersion, Server, Socket, Transport, Value,
+    ProtocolVersion, Server, ServerBuilder, Socket, Transport, Value,
 };
 use serde::Serialize;
 
@@ -25,6 +25,9 @@ struct Options {
     /// Compresses WebSocket messages.
     #[arg(long)]
     deflate: bool,
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    many: many::Many,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -47,6 +50,12 @@ struct Info<'a> {
     nsp: &'a str,
     transport: &'a str,
     protocol: u8,
+    worker: u8,
+}
+
+/// Which of the processes this is.
+struct Place {
+    worker: u8,
 }
 
 #[derive(Serialize)]
@@ -81,17 +90,39 @@ struct Refusal {
 async fn main() -> Result<(), Error> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
+    #[cfg(feature = "cluster")]
+    if let Some(workers) = options.many.workers {
+        return many::run(&options, workers).await;
+    }
+    let io = server(&options, 0).build()?;
+    application(&io)?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let listening = io.listen(options.listen).await?;
+    println!("listening on http://{}", listening.local_addr());
+    terminate.recv().await;
+    io.close(END_WITHIN).await;
+    Ok(())
+}
+
+/// For clients to be closed at the end.
+const END_WITHIN: Duration = Duration::from_secs(3);
+
+fn server(options: &Options, worker: u8) -> ServerBuilder {
     let parser = match options.parser {
         ParserName::Json => Parser::Json,
         ParserName::Msgpack => Parser::Msgpack,
     };
-    let io = Server::builder()
+    Server::builder()
+        .state(Place { worker })
         .parser(parser)
         .allow_eio3(true)
         .ping_interval(Duration::from_secs(1))
         .ping_timeout(Duration::from_secs(6))
         .per_message_deflate(options.deflate.then(PerMessageDeflate::default))
-        .build()?;
+}
+
+/// The same in one process as in each of many.
+fn application(io: &Server) -> Result<(), Error> {
     let admin = io.of("/admin")?;
     admin.middleware(async |Auth(auth): Auth<Value>| match auth["token"].as_str() {
         Some("secret") => Ok(()),
@@ -105,13 +136,58 @@ async fn main() -> Result<(), Error> {
         broadcasts(namespace);
     }
     control(&io.of("/control")?);
-
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let listening = io.listen(options.listen).await?;
-    println!("listening on http://{}", listening.local_addr());
-    terminate.recv().await;
-    io.close(Duration::from_secs(3)).await;
     Ok(())
+}
+
+/// Many processes of it on one port.
+#[cfg(feature = "cluster")]
+mod many {
+    use std::net::SocketAddr;
+    use std::path::PathBuf;
+
+    use sedge::ListenOptions;
+    use sedge_cluster::{Cluster, Worker};
+
+    #[derive(clap::Args)]
+    pub(super) struct Many {
+        /// Runs as a cluster of so many workers.
+        #[arg(long)]
+        pub(super) workers: Option<u16>,
+        /// Lets each worker listen itself as well, on this address with its index added to the port.
+        #[arg(long, requires = "workers")]
+        worker_ports: Option<SocketAddr>,
+        /// Where the processes' own sockets are; a temporary directory unless it is given.
+        #[arg(long, requires = "workers")]
+        run_dir: Option<PathBuf>,
+    }
+
+    pub(super) async fn run(options: &super::Options, workers: u16) -> Result<(), super::Error> {
+        let mut cluster = Cluster::builder()
+            .listen(options.listen)
+            .workers(workers)
+            .drain_deadline(super::END_WITHIN)
+            .on_serving(|addresses| println!("listening on http://{}", addresses.join(" ")));
+        if let Some(base) = options.many.worker_ports {
+            cluster = cluster.port_per_worker(base);
+        }
+        let temporary = format!("sedge-conformance-{}", std::process::id());
+        let temporary = std::env::temp_dir().join(temporary);
+        cluster = cluster.run_dir(options.many.run_dir.as_ref().unwrap_or(&temporary));
+        let ended = cluster.run(async |worker| work(options, worker).await).await;
+        // Only a supervisor that was not told another place has made it.
+        let _ = std::fs::remove_dir_all(temporary);
+        match ended?.code() {
+            0 => Ok(()),
+            code => std::process::exit(code),
+        }
+    }
+
+    async fn work(options: &super::Options, worker: Worker) -> Result<(), super::Error> {
+        let io = super::server(options, worker.index()).cluster(&worker).build()?;
+        super::application(&io)?;
+        io.serve_worker(worker, ListenOptions::new()).await?;
+        Ok(())
+    }
 }
 
 /// Welcome, farewell, and what the server knows of a client.
@@ -128,10 +204,14 @@ fn connection(namespace: &Namespace) -> Result<(), Error> {
     });
     namespace.on(
         "info",
-        async |socket: Socket, transport: Transport, version: ProtocolVersion, cb: Ack| {
+        async |socket: Socket,
+               transport: Transport,
+               version: ProtocolVersion,
+               State(place): State<Place>,
+               cb: Ack| {
             let (id, nsp) = (socket.id().as_str(), socket.namespace().name());
             let (transport, protocol) = (transport.as_str(), version.number());
-            cb.send(&Info { id, nsp, transport, protocol })
+            cb.send(&Info { id, nsp, transport, protocol, worker: place.worker })
         },
     );
     namespace.on(

@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
+import { killAll, runDirectory, workersOf } from "../../clients/lib/processes.mjs";
+
 /** Longest wait for one thing, in milliseconds. */
 export const DEADLINE = 15_000;
 
@@ -52,19 +54,26 @@ export async function freePort() {
   return port;
 }
 
-/** Starts a server; resolves with `{url, stop(signal)}` when it says where it listens. */
+/**
+ * Starts a server; resolves with `{url, stop(signal), directory}` when it says where it listens. A cluster gets a run
+ * directory of its own, and is killed with all its processes.
+ */
 export async function startServer([program, ...args], port = 0) {
+  const directory = workersOf(args) ? runDirectory() : undefined;
+  if (directory) args.push("--run-dir", directory.path);
   const child = spawn(program, [...args, "--listen", `127.0.0.1:${port}`], { stdio: ["ignore", "pipe", "inherit"] });
   const exited = new Promise((resolve) => child.once("exit", resolve));
+  exited.then(() => directory?.remove());
   const stop = async (signal = "SIGTERM") => {
-    const late = setTimeout(() => child.kill("SIGKILL"), DEADLINE);
-    child.kill(signal);
+    const late = setTimeout(() => killAll(child), DEADLINE);
+    if (signal === "SIGKILL") killAll(child);
+    else child.kill(signal);
     await exited;
     clearTimeout(late);
   };
   const url = await new Promise((resolve, reject) => {
     const late = setTimeout(() => {
-      child.kill("SIGKILL");
+      killAll(child);
       reject(new Error(`the server did not say where it listens within ${DEADLINE} ms`));
     }, DEADLINE);
     child.once("error", reject);
@@ -76,5 +85,5 @@ export async function startServer([program, ...args], port = 0) {
       resolve(found[1]);
     });
   });
-  return { url, stop };
+  return { url, stop, directory: directory?.path };
 }

@@ -6,11 +6,15 @@
 See ../CONTRACT.md for the application at the other end, and for the variables.
 """
 
+import contextlib
 import json
 import os
+import pathlib
 import shlex
+import signal
 import socket
 import subprocess
+import tempfile
 import unittest
 import uuid
 
@@ -221,12 +225,15 @@ class Cases:
 
 
 class Server:
-    """A server process, listening when the constructor returns."""
+    """A server, of one process or many, listening when the constructor returns."""
 
     def __init__(self, words, port):
-        self.process = subprocess.Popen(
-            [*words, "--listen", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True
-        )
+        words = [*words, "--listen", f"127.0.0.1:{port}"]
+        self.directory = None
+        if "--workers" in words:
+            self.directory = tempfile.TemporaryDirectory(prefix="sedge-test-", ignore_cleanup_errors=True)
+            words += ["--run-dir", self.directory.name]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         for line in self.process.stdout:
             if line.startswith("listening on "):
                 self.url = line.split()[-1]
@@ -234,9 +241,21 @@ class Server:
         raise AssertionError(f"the server ended at once, with code {self.process.wait(DEADLINE)}")
 
     def kill(self):
+        """Kills all of its processes. A supervisor goes first: it would replace its workers."""
+        workers = [] if self.process.returncode is not None else self.workers()
         self.process.kill()
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(DEADLINE)
         self.process.stdout.close()
+        if self.directory:
+            self.directory.cleanup()
+
+    def workers(self):
+        """The processes that the server has started itself."""
+        lists = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for path in lists for pid in path.read_text().split()]
 
 
 for _kind in KINDS:
