@@ -30,15 +30,14 @@ pub(crate) fn fmt(workspace: &Workspace) -> Result<Outcome> {
 }
 
 pub(crate) fn clippy(workspace: &Workspace) -> Result<Outcome> {
-    process::run(cargo(workspace).args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    let lint = |what: &[&str]| {
+        let mut command = cargo(workspace);
+        command.args(["clippy", "--all-targets"]).args(what).args(["--", "-D", "warnings"]);
+        process::run(&mut command)
+    };
+    lint(&["--workspace", "--all-features"])?;
+    // Without its features the library is another one: no TLS, no cluster, and not only for Linux.
+    lint(&["--package", "sedge"])?;
     Ok(Outcome::passed())
 }
 
@@ -47,13 +46,15 @@ pub(crate) fn doc(workspace: &Workspace) -> Result<Outcome> {
         "doc",
         "--no-deps",
         "--workspace",
+        "--all-features",
     ]))?;
     Ok(Outcome::passed())
 }
 
 /// Unit, integration and documentation tests; the examples are built along.
 pub(crate) fn unit(workspace: &Workspace) -> Result<Outcome> {
-    process::run(cargo(workspace).args(["test", "--workspace", "--no-fail-fast"]))?;
+    let flags = ["test", "--workspace", "--all-features", "--no-fail-fast"];
+    process::run(cargo(workspace).args(flags))?;
     Ok(Outcome::passed())
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn wasm(workspace: &Workspace) -> Result<Outcome> {
         )));
     }
     let mut build = cargo(workspace);
-    build.args(["build", "--target", WASM]);
+    build.args(["build", "--all-features", "--target", WASM]);
     for name in PURE_CRATES {
         build.args(["--package", name]);
     }

@@ -8,15 +8,24 @@ use crate::tools::{self, NodeFor};
 use crate::{checks, process};
 
 const HELP: &str = "\
-Run the chat demo
+Run the chat demo on a cluster: as many workers as processors, on one port
 
-Usage: cargo xtask demo [ARGS for `sedge serve`]
+Usage: cargo xtask demo [ARGS for `sedge`]
 
 Steps: checks Node.js and npm, fetches the client files into web/node_modules (once), builds
 the command `sedge` in release, and runs
-    sedge serve --client-dir web/node_modules/socket.io-client/dist ARGS
-in the foreground until Ctrl-C. What ARGS can be: cargo run -p sedge-cli -- serve --help
+    sedge --client-dir web/node_modules/socket.io-client/dist ARGS
+in the foreground until Ctrl-C. What ARGS can be: cargo run -p sedge-cli -- --help
 ";
+
+/// What the demo has otherwise than the command has by default. Flags and the caller's own
+/// environment go before it.
+const DEFAULTS: [(&str, &str); 2] = [
+    // So that the address is what one sees. A worker that dies is a warning.
+    ("SEDGE_LOG_LEVEL", "warn"),
+    // Whoever presses Ctrl-C does not want to wait until clients have been let go gently.
+    ("SEDGE_DRAIN_DEADLINE", "1s"),
+];
 
 /// Prepares everything and becomes the demo server.
 pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
@@ -38,11 +47,12 @@ pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
     process::run(checks::cargo(workspace).args(["build", "--release", "--package", "sedge-cli"]))?;
     let mut sedge = Command::new(workspace.target.join("release").join("sedge"));
     sedge
-        .arg("serve")
         .arg("--client-dir")
         .arg(workspace.root.join("web/node_modules/socket.io-client/dist"))
-        .args(args);
+        .args(args)
+        .envs(DEFAULTS.iter().filter(|(name, _)| std::env::var_os(name).is_none()).copied());
     println!("[4/4] {}", process::line(&sedge));
+    println!("\nOpen the address that it listens on in two tabs of a browser. Ctrl-C ends it.\n");
     become_it(&mut sedge)
 }
 

@@ -27,8 +27,8 @@ Tasks of the Sedge workspace
 Usage: cargo xtask <TASK> [OPTIONS]
 
 Tasks:
-  demo [ARGS]   Fetch the client files, build `sedge` in release and run the chat demo.
-                ARGS go to `sedge serve` (try `cargo xtask demo --help`)
+  demo [ARGS]   Fetch the client files, build `sedge` in release and run the chat demo on a
+                cluster. ARGS go to `sedge` (try `cargo xtask demo --help`)
   test          Run all tests, step by step, and sum them up (`cargo xtask test --help`)
   tidy          Check the rules of the source that no compiler checks
   suites        Run the public protocol test suites (`cargo xtask suites --help`)

@@ -53,9 +53,24 @@ const STEPS: [Step; 11] = [
         about: "the source rules of `cargo xtask tidy`",
         run: tidy::step,
     },
-    Step { name: "clippy", fast: true, about: "lints, warnings are errors", run: checks::clippy },
-    Step { name: "unit", fast: true, about: "cargo test, doc tests included", run: checks::unit },
-    Step { name: "doc", fast: false, about: "rustdoc, warnings are errors", run: checks::doc },
+    Step {
+        name: "clippy",
+        fast: true,
+        about: "lints, warnings are errors; with all features, and `sedge` without any",
+        run: checks::clippy,
+    },
+    Step {
+        name: "unit",
+        fast: true,
+        about: "cargo test with all features, doc tests included",
+        run: checks::unit,
+    },
+    Step {
+        name: "doc",
+        fast: false,
+        about: "rustdoc with all features, warnings are errors",
+        run: checks::doc,
+    },
     Step {
         name: "wasm",
         fast: false,

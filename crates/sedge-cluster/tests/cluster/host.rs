@@ -194,6 +194,10 @@ impl Host {
     pub(crate) fn signal_worker(&self, index: usize, signal: Signal) -> u32 {
         let pid = self.worker(index).pid.expect("a process");
         kill_process(process(pid), signal).unwrap();
+        if signal == Signal::STOP {
+            // The call returns when the signal is sent; a thread that runs may answer something yet.
+            assert!(eventually(PATIENCE, || is_stopped(pid)), "worker {index} goes on");
+        }
         self.signalled.lock().unwrap().insert(index, pid);
         pid
     }
@@ -264,4 +268,14 @@ pub(crate) fn index_of(body: &str) -> usize {
 /// A target that belongs to a worker's session.
 pub(crate) fn target(path: &str, worker: u8) -> String {
     format!("{path}{}sid={}", if path.contains('?') { '&' } else { '?' }, sid(worker))
+}
+
+/// Whether all threads of a process stand still.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name of the thread, in parentheses, stands in front of its state.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
