@@ -99,6 +99,8 @@ fn connections_under_way_when_it_ends_are_served_or_closed() {
             let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
             std::thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
+                    // Enough to have some on their way at any time, and not all ports there are.
+                    std::thread::park_timeout(Duration::from_millis(2));
                     let Ok(mut stream) = TcpStream::connect(address) else { continue };
                     stream.set_read_timeout(Some(PATIENCE)).unwrap();
                     let request = b"GET /who HTTP/1.1\r\n\r\n";

@@ -1,11 +1,11 @@
 //! Where connections come in, and how workers pass them on among themselves.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
 use rustix::process::Signal;
-use sedge_testkit::{RawHttp, eventually};
+use sedge_testkit::{RawHttp, eventually, free_ports};
 
 use super::host::{PATIENCE, index_of, plan, target};
 
@@ -57,7 +57,7 @@ fn it_listens_in_several_places() {
     let listen = format!("127.0.0.1:0 [::1]:0 unix:{}", socket.display());
     let mut host = plan(2).set("LISTEN", listen).serve();
     assert_eq!(host.addresses.len(), 3);
-    let six: std::net::SocketAddr = host.addresses[1].parse().unwrap();
+    let six: SocketAddr = host.addresses[1].parse().unwrap();
     let about = RawHttp::connect(six).get("/about");
     assert!(about.text().starts_with("Some([::1]:"), "{}", about.text());
     assert!(about.text().ends_with(" false 1"), "{}", about.text());
@@ -105,13 +105,7 @@ fn a_service_manager_can_have_opened_the_socket() {
 
 #[test]
 fn each_worker_can_have_a_port_of_its_own() {
-    // Two ports in a row that are free; another program may be faster, then the next two are tried.
-    let base = (0..20).find_map(|_| {
-        let first = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?;
-        TcpListener::bind(("127.0.0.1", first.port().checked_add(1)?)).ok()?;
-        Some(first)
-    });
-    let base = base.unwrap();
+    let base = SocketAddr::from(([127, 0, 0, 1], free_ports(2)));
     let host = plan(2).set("LISTEN", "").set("PORT_PER_WORKER", base).serve();
     for index in 0..2 {
         let mut address = base;

@@ -1,18 +1,18 @@
 //! Status, health and metrics.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
 use rustix::process::Signal;
 use sedge_cluster::{ClusterState, WorkerState};
-use sedge_testkit::{RawHttp, eventually};
+use sedge_testkit::{RawHttp, eventually, free_ports};
 
 use super::host::{PATIENCE, plan, target};
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], free_ports(1)))
 }
 
 #[test]
