@@ -53,8 +53,8 @@ async fn cluster(address: SocketAddr, workers: u16, shards: usize) -> Result<(),
 }
 
 #[cfg(not(all(feature = "cluster", target_os = "linux")))]
-async fn cluster(_: SocketAddr, _: u16, _: usize) -> Result<(), Error> {
-    Err("WORKERS needs the feature `cluster`, and Linux".into())
+fn cluster(_: SocketAddr, _: u16, _: usize) -> std::future::Ready<Result<(), Error>> {
+    std::future::ready(Err("WORKERS needs the feature `cluster`, and Linux".into()))
 }
 
 fn handlers(io: &Server) {
