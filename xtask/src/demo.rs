@@ -29,6 +29,11 @@ const DEFAULTS: [(&str, &str); 2] = [
 
 /// Prepares everything and becomes the demo server.
 pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
+    // As many tools want it between their arguments and another program's.
+    let args = match args {
+        [first, rest @ ..] if first == "--" => rest,
+        all => all,
+    };
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
         print!("{HELP}");
         return Ok(());
