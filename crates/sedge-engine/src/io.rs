@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::passing::PassedStream;
+
 /// A stream that is not the kernel's: TLS, or one that lives on another runtime.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -32,8 +34,8 @@ impl Io {
     /// [`Detached::attach`] there.
     pub(crate) fn detach(self) -> io::Result<Detached> {
         match self {
-            Io::Tcp(stream) => stream.into_std().map(Detached::Tcp),
-            Io::Unix(stream) => stream.into_std().map(Detached::Unix),
+            Io::Tcp(stream) => stream.into_std().map(PassedStream::Tcp).map(Detached::Socket),
+            Io::Unix(stream) => stream.into_std().map(PassedStream::Unix).map(Detached::Socket),
             Io::Other(stream) => Ok(Detached::Other(stream)),
         }
     }
@@ -42,9 +44,7 @@ impl Io {
 /// A stream between two runtimes.
 pub(crate) enum Detached {
     /// Registered with no runtime.
-    Tcp(std::net::TcpStream),
-    /// The same.
-    Unix(std::os::unix::net::UnixStream),
+    Socket(PassedStream),
     /// Stays registered with the runtime it was made on, which must go on running.
     Other(Box<dyn Stream>),
 }
@@ -53,8 +53,7 @@ impl Detached {
     /// Registers the stream with the runtime of this thread.
     pub(crate) fn attach(self) -> io::Result<Io> {
         match self {
-            Detached::Tcp(stream) => TcpStream::from_std(stream).map(Io::Tcp),
-            Detached::Unix(stream) => UnixStream::from_std(stream).map(Io::Unix),
+            Detached::Socket(stream) => stream.attach(),
             Detached::Other(stream) => Ok(Io::Other(stream)),
         }
     }

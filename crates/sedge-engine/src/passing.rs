@@ -29,7 +29,7 @@ use crate::http::head::Head;
 use crate::http::query::EngineQuery;
 use crate::http::upgrade::Ticket;
 use crate::http::{Peer, unavailable};
-use crate::io::Io;
+use crate::io::{Detached, Io};
 use crate::listener::{ListenOptions, ListenerContext};
 use crate::tasks;
 use sedge_protocol::sid::SessionId;
@@ -160,7 +160,7 @@ impl<A: Application> Worker<A> {
         (is_sibling && local.siblings.is_some()).then_some(owner.worker)
     }
 
-    /// Passes a connection on. It comes back if the sibling does not take it.
+    /// Passes a connection on. It comes back if the sibling does not take it, unless it is lost.
     pub(crate) async fn pass(
         &self,
         to: u8,
@@ -173,10 +173,9 @@ impl<A: Application> Worker<A> {
         };
         let passed =
             |stream, read| Passed { stream, peer: peer.address, secure: peer.secure, read };
-        let stream = match io {
-            Io::Tcp(stream) => stream.into_std().map(PassedStream::Tcp),
-            Io::Unix(stream) => stream.into_std().map(PassedStream::Unix),
-            Io::Other(stream) => {
+        let stream = match io.detach() {
+            Ok(Detached::Socket(stream)) => stream,
+            Ok(Detached::Other(stream)) => {
                 // It stays here and its bytes travel.
                 let Ok((ours, theirs)) = pair() else {
                     return Err(Some((Io::Other(stream), read)));
@@ -189,11 +188,11 @@ impl<A: Application> Worker<A> {
                     Err(error) => Err(Some((Io::Other(stream), error.connection.read))),
                 };
             }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be passed on");
+                return Err(None);
+            }
         };
-        let stream = stream.map_err(|error| {
-            tracing::warn!(%error, "a connection cannot be passed on");
-            None
-        })?;
         siblings.0.pass(to, passed(stream, read)).await.map_err(|error| {
             let Passed { stream, read, .. } = error.connection;
             stream.attach().ok().map(|io| (io, read))
@@ -217,9 +216,8 @@ impl<A: Application> Worker<A> {
         else {
             return unavailable();
         };
-        let stream = PassedStream::Unix(theirs);
-        let (peer_address, secure) = (peer.address, peer.secure);
-        let passed = Passed { stream, peer: peer_address, secure, read: Bytes::new() };
+        let (stream, read) = (PassedStream::Unix(theirs), Bytes::new());
+        let passed = Passed { stream, peer: peer.address, secure: peer.secure, read };
         match siblings.0.pass(to, passed).await {
             Ok(()) => {}
             Err(NotPassed { gone: true, .. }) => return unknown(&head),

@@ -26,6 +26,7 @@ use crate::http::query::EngineQuery;
 use crate::http::upgrade::Ticket;
 use crate::http::{Peer, not_found};
 use crate::io::Detached;
+use crate::passing::PassedStream;
 use crate::tasks;
 
 /// A request extension with the peer's address. The engine's own listeners set it; behind another
@@ -164,7 +165,7 @@ fn detach(stream: TcpStream, early: Bytes) -> Option<(Detached, Bytes)> {
     // Many small frames are sent; without this, each may wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     match stream.into_std() {
-        Ok(stream) => Some((Detached::Tcp(stream), early)),
+        Ok(stream) => Some((Detached::Socket(PassedStream::Tcp(stream)), early)),
         Err(error) => {
             tracing::warn!(%error, "an upgraded connection cannot be moved");
             None
