@@ -63,9 +63,10 @@ impl Server {
         let shards = self.shard_count();
         let mut closed = 0;
         // Each shard gives its share of what is left; then those that have more give the rest.
-        for round in [shards, 1] {
+        for evenly in [true, false] {
             for shard in 0..shards {
-                let share = (count - closed).div_ceil(if round == 1 { 1 } else { shards - shard });
+                let left = count - closed;
+                let share = if evenly { left.div_ceil(shards - shard) } else { left };
                 if share == 0 {
                     return closed;
                 }
