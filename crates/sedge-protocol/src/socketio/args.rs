@@ -12,12 +12,12 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visi
 use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 
 use super::error::{ArgsError, EncodeError};
-use super::json;
 use super::msgpack_read::Reader;
-use super::packet::Span;
-use super::parser::ValueSink;
 use super::ser::write_arguments;
+use super::span::Span;
+use super::surrogates::replace_lone_surrogates;
 use super::value::Value;
+use super::value_sink::ValueSink;
 
 /// The arguments of an event (without its name) or of an acknowledgement.
 ///
@@ -207,7 +207,7 @@ impl<'de> ArgsView<'de> {
     ) -> Result<T, ArgsError> {
         let result = decode(self);
         match (&result, self) {
-            (Err(_), Self::Json { text, spans }) => match json::replace_lone_surrogates(text) {
+            (Err(_), Self::Json { text, spans }) => match replace_lone_surrogates(text) {
                 Some(text) => decode(ArgsView::Json { text: &text, spans }),
                 None => result,
             },

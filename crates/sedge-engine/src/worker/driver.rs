@@ -8,21 +8,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use sedge_protocol::engine::session::Time;
 use tokio::time::Sleep;
 
-use super::Shard;
+use super::Worker;
 use crate::application::{Application, CloseReason, SessionKey};
-use crate::engine::Worker;
+use crate::limits::FAR;
+use crate::shard::Shard;
 
 /// Connections whose memory is fetched at once before they are written to. The kernel's work for one
 /// write pushes what the next one needs out of the cache; fetched together, they wait for memory once.
 const BATCH: usize = 16;
-
-/// Sleeping time when there is no timer at all.
-const FAR: Duration = Duration::from_hours(1);
 
 /// Runs as long as the shard.
 pub(crate) struct Driver<A: Application> {
@@ -54,7 +51,7 @@ impl<A: Application> Driver<A> {
             state.wheel.advance(now, &mut self.sessions_due);
             state.timers.advance(now, &mut self.timers_due);
             for (due, key) in self.sessions_due.drain(..) {
-                state.fire(&shard.0, now, key, due);
+                state.fire(&shard.0.env, now, key, due);
             }
         }
         for (_, timer) in self.timers_due.drain(..) {
@@ -83,7 +80,7 @@ impl<A: Application> Driver<A> {
             for batch in self.dirty.chunks(BATCH) {
                 state.touch(batch);
                 for key in batch {
-                    state.flush(&shard.0, now, *key);
+                    state.flush(&shard.0.env, now, *key);
                 }
             }
             self.dirty.clear();
