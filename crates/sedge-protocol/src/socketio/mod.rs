@@ -20,6 +20,7 @@ mod date;
 mod decoder;
 mod error;
 mod json;
+mod json_read;
 mod key;
 mod message;
 mod msgpack;
