@@ -11,7 +11,7 @@ use sedge_sticky::CookieKey;
 use crate::config::settings::Settings;
 use crate::config::units::{Shards, Workers};
 use crate::failure::Failure;
-use crate::{logging, metrics, nofile, serve, tls};
+use crate::{logging, nofile, serve, tls};
 
 /// Runs the cluster to its end, or one of its workers.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
@@ -88,7 +88,7 @@ async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
     let serve::Made { server, options, draining } = serve::make(settings, builder, index, count)?;
     tracing::info!(worker = index, pid = std::process::id(), "worker starts");
     let counted = server.clone();
-    worker.metrics_from(move || metrics::text(&counted.metrics()));
+    worker.metrics_from(move || counted.metrics().prometheus());
     let mut drains = worker.drains();
     tokio::spawn(async move {
         drains.wait().await;

@@ -13,10 +13,8 @@ use http::header::{
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use sedge::{ResponseBody, Server};
+use sedge::{PROMETHEUS_CONTENT_TYPE, ResponseBody, Server};
 use tower_service::Service;
-
-use crate::metrics;
 
 /// Only our own files, and connections of the official client to wherever it was told: no inline
 /// scripts or styles, nothing from elsewhere, no frames around us.
@@ -104,11 +102,9 @@ impl Site {
                 respond(StatusCode::SERVICE_UNAVAILABLE, JSON, "{\"status\":\"draining\"}\n")
             }
             Answer::Health => respond(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n"),
-            Answer::Metrics => respond(
-                StatusCode::OK,
-                metrics::CONTENT_TYPE,
-                metrics::text(&self.server.metrics()),
-            ),
+            Answer::Metrics => {
+                respond(StatusCode::OK, PROMETHEUS_CONTENT_TYPE, self.server.metrics().prometheus())
+            }
         }
     }
 

@@ -13,7 +13,6 @@ mod failure;
 mod hash_bench;
 mod http;
 mod logging;
-mod metrics;
 mod nofile;
 mod serve;
 mod status;

@@ -113,7 +113,7 @@ impl Server {
 async fn take_all(connections: &mut Connections, inlet: &ServerInlet) -> ! {
     while let Some(connection) = connections.next().await {
         if inlet.give(into_engine(connection)).is_err() {
-            tracing::warn!("connection refused: all shards have as many as allowed");
+            sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         }
     }
     std::future::pending().await

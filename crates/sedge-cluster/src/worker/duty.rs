@@ -132,13 +132,13 @@ async fn supervised(duty: &Arc<Duty>) {
             }
             Ok(ToWorker::Welcome(_)) => Ok(()),
             Err(error) => {
-                tracing::warn!(%error, "the supervisor said something that makes no sense");
+                sedge_log::warn_rarely!(%error, "the supervisor said something that makes no sense");
                 Ok(())
             }
         };
         if let Err(error) = done {
             // It is about to find this worker hanging, or it is gone, which the next message tells.
-            tracing::warn!(%error, "the supervisor does not take an answer");
+            sedge_log::warn_rarely!(%error, "the supervisor does not take an answer");
         }
     }
 }
@@ -147,7 +147,10 @@ async fn say_metrics(duty: &Duty, request: u64) -> io::Result<()> {
     let ask = duty.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut text = ask.map(|ask| ask()).unwrap_or_default();
     if text.len() > METRICS_BYTES_MAX {
-        tracing::warn!(bytes = text.len(), "the metrics are too long and are not passed on");
+        sedge_log::warn_rarely!(
+            bytes = text.len(),
+            "the metrics are too long and are not passed on"
+        );
         text.clear();
     }
     let mut rest = text.as_str();

@@ -251,7 +251,9 @@ async fn serve_commands<A: Application>(
                 let Adoption { ticket, io, answer, early } = *adoption;
                 match io.attach() {
                     Ok(io) => worker.adopt(ticket, io, answer, early),
-                    Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
+                    Err(error) => {
+                        sedge_log::warn_rarely!(%error, "a connection cannot be registered")
+                    }
                 }
             }
             Command::Listen(address, options, reply) => {

@@ -72,7 +72,7 @@ impl<A: Application> Worker<A> {
                 };
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be passed on");
+                sedge_log::warn_rarely!(%error, "a connection cannot be passed on");
                 return Err(None);
             }
         };

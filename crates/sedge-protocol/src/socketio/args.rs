@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 use super::error::{ArgsError, EncodeError};
 use super::json_read;
 use super::msgpack_read::Reader;
-use super::packet::Span;
-use super::parser::ValueSink;
 use super::ser::write_arguments;
+use super::span::Span;
 use super::value::Value;
+use super::value_sink::ValueSink;
 
 /// The arguments of an event (without its name) or of an acknowledgement.
 ///

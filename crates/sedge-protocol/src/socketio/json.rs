@@ -11,13 +11,15 @@ use serde::Serialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::decoder::DecodeLimits;
+use super::decode_limits::DecodeLimits;
 use super::error::{EncodeError, ParseError};
 use super::json_read;
 use super::message::{Attachments, MessageBuf, MessageKind};
 use super::number::float_to_js_string;
-use super::packet::{Data, Packet, PacketKind, Span, Spans, split_nsp};
+use super::packet::{Data, Packet, PacketKind, split_nsp};
 use super::ser::{ArgumentSink, write_arguments};
+use super::span::{Span, Spans};
+use super::surrogates::replace_lone_surrogates;
 use super::value::Value;
 
 /// On the wire, `BINARY_EVENT` and `BINARY_ACK` lie this far above their plain siblings.
@@ -202,39 +204,6 @@ fn event_name(raw: &str) -> Result<Cow<'_, str>, ParseError> {
     let is_number = raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
     let number = raw.parse().ok().filter(|_| is_number).ok_or(ParseError::InvalidPayload)?;
     Ok(Cow::Owned(float_to_js_string(number)))
-}
-
-/// Replaces every surrogate that has no partner, spelled `\ud800` or the like, by `\ufffd`; `None`
-/// if there is none. JavaScript sends such halves when it cuts a text inside an emoji, and no
-/// Rust string can hold them. The length and all offsets stay the same.
-pub(super) fn replace_lone_surrogates(json: &str) -> Option<String> {
-    let mut repaired = String::with_capacity(json.len());
-    let mut changed = false;
-    let mut rest = json;
-    // A backslash in JSON always starts an escape inside a string.
-    while let Some(start) = memchr(b'\\', rest.as_bytes()) {
-        let (before, escape) = rest.split_at(start);
-        repaired.push_str(before);
-        let next = escape.get(6..).and_then(escaped_unit);
-        let low_follows = matches!(next, Some(0xdc00..0xe000));
-        let (len, replacement) = match escaped_unit(escape) {
-            Some(0xd800..0xdc00) if low_follows => (12, None),
-            Some(0xd800..0xe000) => (6, Some("\\ufffd")),
-            _ => (2, None),
-        };
-        let (escape, after) = escape.split_at_checked(len).unwrap_or((escape, ""));
-        changed |= replacement.is_some();
-        repaired.push_str(replacement.unwrap_or(escape));
-        rest = after;
-    }
-    repaired.push_str(rest);
-    changed.then_some(repaired)
-}
-
-/// The UTF-16 unit of the escape `\uXXXX` at the start of `text`.
-fn escaped_unit(text: &str) -> Option<u16> {
-    let digits = text.strip_prefix("\\u")?.get(..4)?;
-    u16::from_str_radix(digits, 16).ok()
 }
 
 /// Decodes the elements of a packet that has attachments, and puts those in place.

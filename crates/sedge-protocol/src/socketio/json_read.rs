@@ -7,8 +7,8 @@
 
 use memchr::memchr2;
 
-use super::json::replace_lone_surrogates;
 use super::number::Number;
+use super::surrogates::replace_lone_surrogates;
 use super::value::{DEPTH_MAX, Value};
 
 /// The value of a JSON text, and whether it differs from what `serde_json` makes of it. `None` if it is

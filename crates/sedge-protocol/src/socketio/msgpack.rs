@@ -22,13 +22,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::decoder::DecodeLimits;
+use super::decode_limits::DecodeLimits;
 use super::error::{EncodeError, ParseError};
 use super::message::{MessageBuf, MessageKind};
 use super::msgpack_read::{Head, Reader};
 use super::number::{float_to_js_string, whole};
-use super::packet::{Data, Packet, PacketKind, Span, Spans, split_nsp};
+use super::packet::{Data, Packet, PacketKind, split_nsp};
 use super::ser::{ArgumentSink, write_arguments};
+use super::span::{Span, Spans};
 
 /// Decodes a binary message. The whole of it is scanned once, without recursion and without
 /// believing any length it claims.

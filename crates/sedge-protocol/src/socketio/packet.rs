@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
-use smallvec::SmallVec;
 
 use super::args::{Args, ArgsView};
 use super::error::{ArgsError, ParseError};
+use super::span::Spans;
 use super::value::Value;
 
 /// Event names that never travel: they mean something else on one of the two sides. A packet
@@ -78,30 +78,6 @@ pub struct Packet<'a> {
     pub(super) name: Option<Cow<'a, str>>,
     pub(super) data: Data<'a>,
 }
-
-/// The bounds of one element inside its message. Messages are refused beyond 4 GiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) end: u32,
-}
-
-impl Span {
-    /// Both bounds are offsets into a message whose length was checked to fit.
-    pub(super) fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
-    }
-
-    pub(super) fn text(self, text: &str) -> &str {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-
-    pub(super) fn bytes(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-}
-
-pub(super) type Spans = SmallVec<[Span; 4]>;
 
 /// The payload, already checked and cut into elements: the arguments of an event or
 /// acknowledgement, or the single payload of a CONNECT or `CONNECT_ERROR`.

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::error::{EncodeError, ParseError};
 use super::message::{Message, MessageBuf, MessageKind, MessageRef};
 use super::packet::{PacketKind, ValuePacket, is_reserved_event};
-use super::ser::{ArgumentSink, write_arguments};
+use super::ser::write_arguments;
 use super::value::Value;
+use super::value_sink::ValueSink;
 use super::{json, msgpack};
 
 /// How packets travel. Server and clients must use the same.
@@ -185,18 +186,4 @@ fn encode_custom(
         }
     }
     Ok(())
-}
-
-/// Collects arguments as values.
-pub(super) struct ValueSink(pub(super) Vec<Value>);
-
-impl ArgumentSink for ValueSink {
-    fn begin(&mut self, _: usize) -> Result<(), EncodeError> {
-        Ok(())
-    }
-
-    fn argument<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.0.push(Value::from_serialize(value)?);
-        Ok(())
-    }
 }
