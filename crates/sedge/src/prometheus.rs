@@ -199,7 +199,13 @@ impl Exposition {
         self.family(
             ("sedge_connections", Kind::Gauge, "Open TCP connections.", "transport"),
             shards,
-            |m| [("http", m.connections_http), ("websocket", m.connections_websocket)],
+            |m| {
+                [
+                    ("http", m.connections_http),
+                    ("websocket", m.connections_websocket),
+                    ("tunnel", m.tunnels),
+                ]
+            },
         );
         self.family(
             ("sedge_sessions", Kind::Gauge, "Open Engine.IO sessions.", "transport"),
