@@ -98,7 +98,7 @@ impl Server {
         let mut stats = Stats::default();
         let (mut polling, mut websocket) = (0, 0);
         for shard in self.metrics().engine {
-            stats.connections += shard.connections_http + shard.connections_websocket;
+            stats.connections += shard.connections();
             stats.opened += shard.opened;
             polling += shard.sessions_polling;
             websocket += shard.sessions_websocket;

@@ -156,6 +156,14 @@ impl<A: Application> Engine<A> {
         self.inner.shards.iter().map(|shard| shard.metrics.snapshot()).collect()
     }
 
+    /// A number for each shard that grows for as long as its thread goes round, at least every half
+    /// second however little there is to do. One that stands still for longer belongs to a shard that
+    /// is held up, by application code that blocks for example, or that has ended. Reading it asks
+    /// nothing of the shards.
+    pub fn progress(&self) -> impl Iterator<Item = u64> + '_ {
+        self.inner.shards.iter().map(|shard| shard.metrics.progress.get())
+    }
+
     /// Open sessions on all shards.
     pub fn session_count(&self) -> u64 {
         self.metrics().iter().map(Metrics::sessions).sum()
