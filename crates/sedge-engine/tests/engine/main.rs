@@ -9,6 +9,7 @@ mod common;
 mod frames;
 mod headers;
 mod limits;
+mod panics;
 mod polling;
 mod requests;
 mod services;

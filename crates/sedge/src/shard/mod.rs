@@ -18,13 +18,13 @@ use std::sync::Arc;
 use sedge_adapter::{JoinError, Joined, Left, MemberId, Room, RoomList, Topic};
 use sedge_engine::{
     Application, CloseReason, Handshake, Message, SendOptions, Sent, SessionKey, Shard,
-    SharedMessage, Transport,
+    SharedMessage, Transport, panics,
 };
 use sedge_protocol::socketio::{MessageBuf, MessageKind};
 use tokio::sync::oneshot;
 
 use crate::core::Core;
-use crate::error::{EmitError, catch_panic};
+use crate::error::EmitError;
 use crate::handler::listener::Registration;
 use crate::hub::Hub;
 use crate::limits::ENCODE_BUFFER_KEPT;
@@ -167,11 +167,11 @@ impl ShardApp {
     /// Lets no panic out into the engine, whose tasks serve everybody. Handlers have a guard of their
     /// own ([`run`]); what is left is mostly a custom parser's. It costs the connection it was about.
     fn guard(&self, session: Option<SessionKey>, call: impl FnOnce(&Rc<LocalShard>)) {
-        let Err(words) = catch_panic(|| call(&self.0)) else { return };
+        let Err(words) = panics::catch(|| call(&self.0)) else { return };
         tracing::error!(?session, words, "a panic outside of handlers");
         if let Some(session) = session {
             let close = || self.0.break_off(session, DisconnectReason::ForcedServerClose);
-            let _ = catch_panic(close);
+            let _ = panics::catch(close);
         }
     }
 }
