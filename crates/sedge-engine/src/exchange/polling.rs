@@ -198,10 +198,8 @@ impl<A: Application> Worker<A> {
         if binary {
             return self.take_packets(key, decode_v3_binary(body)).await;
         }
-        match std::str::from_utf8(body) {
-            Ok(text) => self.take_text(key, exchange.version, text).await,
-            Err(_) => self.malformed(key),
-        }
+        // Node reads such a body as a string, in which broken UTF-8 becomes U+FFFD.
+        self.take_text(key, exchange.version, &String::from_utf8_lossy(body)).await;
     }
 
     async fn take_text(&self, key: SessionKey, version: Version, text: &str) {
