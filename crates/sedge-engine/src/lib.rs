@@ -44,44 +44,52 @@
 //! # }
 //! ```
 
+// Each group uses only itself and what stands above it. First what has no state: what an application sees of
+// the engine, HTTP, byte streams, the configuration.
 mod application;
-mod client_files;
 pub mod config;
-mod engine;
-mod frames;
+mod fnv;
 mod handshake;
 pub mod hooks;
 mod http;
-mod io;
 pub mod limits;
-mod listener;
-mod metrics;
-mod native;
-mod outbox;
-mod passing;
-mod random;
+mod net;
+
+// One thread and its sessions.
 mod shard;
 mod tasks;
-mod timed_io;
-mod tower;
-mod wheel;
+
+// That thread together with the application, and how it is reached from elsewhere.
+mod worker;
+
+// From a request to its answer.
+mod exchange;
+
+// From a connection to its requests.
+mod serve;
+
+// The whole, and the other ways into it: connections of another process, requests of another server.
+mod engine;
 
 pub use application::{
     Application, CloseReason, Message, SendOptions, Sent, SessionKey, Transport,
 };
-pub use client_files::{ClientFiles, ClientFilesError};
 pub use config::{Config, ConfigBuilder, ConfigError};
+pub use engine::inlet::Inlet;
+pub use engine::tower::{EngineLayer, EngineService, NotFound};
 pub use engine::{Engine, Overloaded, StartError};
-pub use frames::SharedMessage;
 pub use handshake::Handshake;
 pub use http::body::{BoxError, RequestBody, ResponseBody};
+pub use http::client_files::{ClientFiles, ClientFilesError};
 pub use http::cookie::{Cookie, SameSite};
 pub use http::cors::{Cors, CorsOrigin};
-pub use listener::{ListenOptions, Listening};
-pub use metrics::Metrics;
-pub use passing::{Inlet, NotPassed, Passed, PassedStream, Passing, Siblings};
+pub use http::peer::PeerAddr;
+pub use net::io::PassedStream;
+pub use net::passed::{NotPassed, Passed, Passing, Siblings};
 pub use shard::Shard;
-pub use tower::{EngineLayer, EngineService, NotFound, PeerAddr};
+pub use shard::frames::SharedMessage;
+pub use shard::metrics::Metrics;
+pub use worker::listen::{ListenOptions, Listening};
 
 pub use sedge_protocol::engine::Version;
 pub use sedge_protocol::sid::SessionId;

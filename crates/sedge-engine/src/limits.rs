@@ -104,6 +104,58 @@ pub const OUTBOX_BYTES_MAX_MAX: usize = 1 << 31;
 /// Bytes of one client file: the largest one, a map, has a third of a megabyte.
 pub(crate) const CLIENT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+// Connections.
+
+/// Connections the kernel keeps for us until they are accepted: room for a burst of reconnects.
+pub(crate) const BACKLOG: u32 = 4096;
+
+/// How long accepting pauses when the process runs out of file descriptors or memory.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// For a closed WebSocket to deliver what is queued and to answer the close frame.
+pub(crate) const CLOSE_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the bytes that a tunnel still has for its client once the worker behind it has closed, and for
+/// the client to take any when it has not done so for long: more than a stalled radio link needs.
+pub(crate) const TUNNEL_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// For a client to stop sending a request that was answered before all of it was read. Closing before would
+/// take the answer from it.
+pub(crate) const UNREAD_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes read and thrown away from a client that does not stop after the last answer or the close frame.
+pub(crate) const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a shutdown waits for polling clients to come for their last answer. One that is well polls
+/// again as soon as it has an answer.
+pub(crate) const LAST_POLL: Duration = Duration::from_secs(2);
+
+/// How long a POST whose session is held waits before it looks whether the session has ended.
+pub(crate) const HELD_LOOK: Duration = Duration::from_secs(1);
+
+/// Header lines that a head can have to be laid out by the native reader; one with more is for hyper.
+pub(crate) const LINES_MAX: usize = 64;
+
+/// The longest that a shard without work sleeps: whoever watches its progress expects some every half
+/// second.
+pub(crate) const SLEEP_MAX: Duration = Duration::from_millis(400);
+
+/// Bytes read from a connection at once; a connection that fills it lets the others go first.
+pub(crate) const READ_BUFFER: usize = 64 * 1024;
+
+/// An answer up to this size is copied behind its head and leaves with it in one write.
+pub(crate) const ONE_WRITE_MAX: usize = 16 * 1024;
+
+/// Messages longer than this get memory of their own instead of a piece of the shard's arena.
+pub(crate) const ARENA_MESSAGE_MAX: usize = 8 * 1024;
+
+/// Frames up to this many bytes in all are gathered into one buffer: for little ones, copying is
+/// cheaper than the kernel's handling of a vector.
+pub(crate) const GATHER_MAX: usize = 4096;
+
+/// Slices given to one vectored write.
+pub(crate) const VECTOR_MAX: usize = 64;
+
 // The relations that the validation of a configuration checks must hold for the defaults.
 const _: () = assert!(DEFAULT_MAX_PAYLOAD >= MAX_PAYLOAD_MIN);
 const _: () = assert!(DEFAULT_MAX_PAYLOAD <= MAX_PAYLOAD_MAX);

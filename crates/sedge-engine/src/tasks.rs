@@ -2,21 +2,14 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::time::Duration;
 
-use bytes::Bytes;
 use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::io::Io;
-use crate::outbox::Outbox;
-
-/// How long a closed WebSocket may take to deliver what is queued and to answer the close frame.
-const LINGER: Duration = Duration::from_secs(5);
-
-/// Bytes read and thrown away from a client that does not stop after the close frame.
-const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX};
+use crate::net::io::Io;
+use crate::shard::outbox::Outbox;
 
 thread_local! {
     /// Goodbyes and answers under way on this thread.
@@ -55,23 +48,6 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHa
     tokio::spawn(future)
 }
 
-/// Carries bytes both ways until both ends are closed, or one breaks. First, each end is written what is
-/// for it already.
-pub(crate) fn tunnel<T>(mut here: Io, for_here: Bytes, mut there: T, for_there: Bytes)
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    spawn_local(async move {
-        let carried = async {
-            here.write_all(&for_here).await?;
-            there.write_all(&for_there).await?;
-            tokio::io::copy_bidirectional(&mut here, &mut there).await
-        };
-        // Both ends see it close.
-        let _ = carried.await;
-    });
-}
-
 /// Delivers the rest of an outbox, ending with a close frame, and waits for the client's, unless it
 /// has come already (`reader` is `None`).
 ///
@@ -108,7 +84,7 @@ pub(crate) fn linger(mut io: Io, mut outbox: Outbox, mut reader: Option<MessageR
             io.shutdown().await
         };
         // Whatever goes wrong here, the session is gone and nobody waits for the answer.
-        let _ = tokio::time::timeout(LINGER, farewell).await;
+        let _ = tokio::time::timeout(CLOSE_FRAME_TIMEOUT, farewell).await;
         drop(last_words);
     });
 }

@@ -62,7 +62,7 @@ impl Connections {
                 }
                 Err(PassedError::Closed) => self.supervisor = None,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection from the supervisor did not arrive");
+                    sedge_log::warn_rarely!(%error, "a connection from the supervisor did not arrive");
                     // Those that follow wait in the socket until there may be room for them.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -156,7 +156,7 @@ async fn accept_siblings(listener: Watched, sender: &mpsc::Sender<Passed>) {
         let channel = match accepted.await.and_then(Channel::new) {
             Ok(channel) => channel,
             Err(error) => {
-                tracing::warn!(%error, "a sibling cannot be accepted; pausing");
+                sedge_log::warn_rarely!(%error, "a sibling cannot be accepted; pausing");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -187,11 +187,11 @@ async fn take_from(channel: &Channel, sender: &mpsc::Sender<Passed>) {
             }
             Err(PassedError::Closed) => return,
             Err(PassedError::Exhausted) => {
-                tracing::warn!("out of descriptors: a connection from a sibling was lost");
+                sedge_log::warn_rarely!("out of descriptors: a connection from a sibling was lost");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "a sibling is no longer listened to");
+                sedge_log::warn_rarely!(%error, "a sibling is no longer listened to");
                 return;
             }
         }
@@ -217,7 +217,7 @@ async fn accept_clients(listener: Watched, sender: mpsc::Sender<Passed>) {
             }),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; pausing");
+                sedge_log::warn_rarely!(%error, "cannot accept connections; pausing");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

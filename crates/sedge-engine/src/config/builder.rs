@@ -11,13 +11,13 @@ use super::{
     Config, HttpCompression, InitialPacket, Local, PerMessageDeflate, Secret, Shared, Transports,
 };
 use crate::application::Transport;
-use crate::client_files::{ClientFiles, ClientFilesError};
 use crate::handshake::Handshake;
 use crate::hooks::{ConnectionError, Hooks, RequestInfo};
+use crate::http::client_files::{ClientFiles, ClientFilesError};
 use crate::http::cookie::{Cookie, CookieError};
 use crate::http::cors::{Cors, CorsError};
 use crate::limits;
-use crate::passing::{Siblings, SiblingsHandle};
+use crate::net::passed::{Siblings, SiblingsHandle};
 
 /// Collects options; [`build`](ConfigBuilder::build) validates them. Every method takes the builder
 /// and returns it. Names in parentheses are those of the official server's options.

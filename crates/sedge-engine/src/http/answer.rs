@@ -2,10 +2,11 @@
 //! the rest of a poll.
 
 use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::ResponseBody;
-use super::upgrade::Ticket;
+use super::ticket::Ticket;
 
 /// An answer whose body is there in full.
 pub(crate) struct Answer {
@@ -80,6 +81,25 @@ impl Headers {
         }
         map
     }
+}
+
+/// The answer while the server is full or shutting down.
+pub(crate) fn unavailable() -> Answer {
+    let body = Bytes::from_static(b"the server takes no new sessions");
+    let mut response = Answer::new(StatusCode::SERVICE_UNAVAILABLE, body);
+    let headers = &mut response.headers;
+    headers.append(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.append(RETRY_AFTER, HeaderValue::from_static("1"));
+    // The next try may find another server.
+    headers.append(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The answer where nobody serves a path.
+pub(crate) fn not_found() -> Answer {
+    let mut response = Answer::new(StatusCode::NOT_FOUND, Bytes::from_static(b"not found"));
+    response.headers.append(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 #[cfg(test)]

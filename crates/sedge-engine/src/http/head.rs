@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
+use crate::limits::LINES_MAX;
+
 /// The head of one request.
 pub(crate) enum Head {
     /// Parsed by a server.
@@ -51,9 +53,6 @@ impl Span {
         whole.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
-
-/// Header lines that a head can have to be laid out here; one with more is for hyper.
-const LINES_MAX: usize = 64;
 
 /// What stands at the beginning of some bytes.
 pub(crate) enum Scan {

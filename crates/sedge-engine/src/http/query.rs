@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use sedge_protocol::engine::Version;
+
 /// What the engine wants to know from a query string, read in one pass without allocating.
 ///
 /// Values are compared as sent: a percent-encoded name or value simply does not match, which no
@@ -76,6 +78,14 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
             (name, value.unwrap_or_default())
         },
     )
+}
+
+/// The version as the official server reads it: everything but exactly `4` is 3.
+pub(crate) fn requested_version(eio: Eio<'_>) -> Version {
+    match eio {
+        Eio::Once("4") => Version::V4,
+        _ => Version::V3,
+    }
 }
 
 /// Takes a query apart in a single pass over its bytes; it is read for every request.

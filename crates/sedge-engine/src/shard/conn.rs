@@ -12,10 +12,11 @@ use sedge_protocol::ws::{CloseCode, MessageReader, Opcode, split};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 
+use super::frames::Dialect;
+use super::outbox::Outbox;
 use crate::application::Transport;
-use crate::frames::Dialect;
-use crate::io::Io;
-use crate::outbox::Outbox;
+use crate::limits::{GATHER_MAX, VECTOR_MAX};
+use crate::net::io::Io;
 
 /// A session and everything that belongs to it. What a broadcast touches comes first: with the
 /// slot's generation it fills one cache line.
@@ -91,13 +92,6 @@ pub(crate) enum Farewell {
     /// Not at all: the peer is gone.
     Gone,
 }
-
-/// Frames up to this many bytes in all are gathered into one buffer: for little ones, copying is
-/// cheaper than the kernel's handling of a vector.
-const GATHER_MAX: usize = 4096;
-
-/// Slices given to one vectored write.
-const VECTOR_MAX: usize = 64;
 
 impl WebSocket {
     pub(crate) fn new(io: Io, id: u32, deflate: bool) -> WebSocket {

@@ -13,16 +13,16 @@ use sedge_protocol::sid::SessionId;
 use sedge_protocol::ws::close_frame;
 use tokio::sync::oneshot;
 
-use super::ShardInner;
 use super::conn::{Carrier, Conn, Farewell, PollAnswer, Polling, Probe, WebSocket};
+use super::env::Env;
+use super::frames::{CLOSE, Dialect, Framer, PING, PONG, PROBE_ANSWER, SharedMessage};
+use super::outbox::Outbox;
 use super::slots::Slots;
+use super::wheel::{self, Wheel};
 use crate::application::{CloseReason, Message, SendOptions, Sent, SessionKey};
 use crate::config::Config;
-use crate::frames::{CLOSE, Dialect, Framer, PING, PONG, PROBE_ANSWER, SharedMessage};
-use crate::io::Io;
-use crate::outbox::Outbox;
+use crate::net::io::Io;
 use crate::tasks;
-use crate::wheel::Wheel;
 
 /// All sessions of a shard.
 pub(crate) struct State {
@@ -31,15 +31,15 @@ pub(crate) struct State {
     /// collide and a fast hash without a random seed is enough.
     by_sid: HashMap<SessionId, u32, FixedState>,
     /// Sessions with something new in their outbox.
-    pub(super) dirty: Vec<SessionKey>,
+    pub(crate) dirty: Vec<SessionKey>,
     /// Sessions whose end the application has yet to be told.
-    pub(super) ended: Vec<(SessionKey, CloseReason)>,
-    pub(super) wheel: Wheel<SessionKey>,
-    pub(super) timers: Wheel<u64>,
+    pub(crate) ended: Vec<(SessionKey, CloseReason)>,
+    pub(crate) wheel: Wheel<SessionKey>,
+    pub(crate) timers: Wheel<u64>,
     /// A timer was set that fires before the driver would look.
-    pub(super) earlier_timer: bool,
+    pub(crate) earlier_timer: bool,
     /// When the driver looks at the wheels next.
-    pub(super) driver_looks: Option<Time>,
+    pub(crate) driver_looks: Option<Time>,
     framer: Framer,
     gather: Vec<u8>,
     next_websocket: u32,
@@ -81,18 +81,18 @@ impl State {
         self.by_sid.values().filter_map(|slot| self.slots.key(*slot)).collect()
     }
 
-    pub(super) fn wants_driver(&self) -> bool {
+    pub(crate) fn wants_driver(&self) -> bool {
         !self.dirty.is_empty() || !self.ended.is_empty() || self.earlier_timer
     }
 
     /// Adds a session and queues its OPEN packet.
-    pub(crate) fn open(&mut self, inner: &ShardInner, conn: Conn, open: Bytes) -> SessionKey {
-        inner.metrics.opened.add(1);
-        inner.metrics.sessions(conn.transport()).add(1);
+    pub(crate) fn open(&mut self, env: &Env, conn: Conn, open: Bytes) -> SessionKey {
+        env.metrics.opened.add(1);
+        env.metrics.sessions(conn.transport()).add(1);
         let sid = conn.sid;
         let key = self.slots.insert(conn);
         self.by_sid.insert(sid, key.slot);
-        self.queue(inner, key, open);
+        self.queue(env, key, open);
         self.schedule(key);
         key
     }
@@ -100,15 +100,15 @@ impl State {
     /// Runs the state machine and carries out its decisions. Returns the data of a message.
     pub(crate) fn try_input<'a>(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         now: Time,
         key: SessionKey,
         input: Input<'a>,
     ) -> Result<Option<Data<'a>>, Refused> {
         let Some(conn) = self.conn(key) else { return Err(Refused::Ended) };
-        let result = conn.session.handle(now, &inner.timing, input);
+        let result = conn.session.handle(now, &env.timing, input);
         while let Some(output) = self.conn(key).and_then(|conn| conn.session.poll()) {
-            self.carry_out(inner, key, output);
+            self.carry_out(env, key, output);
         }
         // A message can only put the deadline off, for which there is time when it fires.
         if !matches!(result, Ok(Some(_))) {
@@ -120,62 +120,62 @@ impl State {
     /// As [`State::try_input`], for inputs that cannot be refused.
     pub(crate) fn input<'a>(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         now: Time,
         key: SessionKey,
         input: Input<'a>,
     ) -> Option<Data<'a>> {
-        self.try_input(inner, now, key, input).ok().flatten()
+        self.try_input(env, now, key, input).ok().flatten()
     }
 
-    fn carry_out(&mut self, inner: &ShardInner, key: SessionKey, output: Output) {
+    fn carry_out(&mut self, env: &Env, key: SessionKey, output: Output) {
         match output {
-            Output::SendPing => self.queue(inner, key, Bytes::from_static(PING)),
-            Output::SendPong => self.queue(inner, key, Bytes::from_static(PONG)),
+            Output::SendPing => self.queue(env, key, Bytes::from_static(PING)),
+            Output::SendPong => self.queue(env, key, Bytes::from_static(PONG)),
             Output::AnswerGetNoop => {
-                self.answer_get(inner, key, |conn| Conn::single(conn.dialect.version, "6"));
+                self.answer_get(env, key, |conn| Conn::single(conn.dialect.version, "6"));
             }
-            Output::AnswerGetClose => self.answer_get(inner, key, |conn| {
+            Output::AnswerGetClose => self.answer_get(env, key, |conn| {
                 conn.outbox.push(Bytes::from_static(CLOSE));
                 conn.drain()
             }),
-            Output::AnswerProbe => self.answer_probe(inner, key),
-            Output::EndProbe => self.end_probe(inner, key),
-            Output::Upgraded => self.upgraded(inner, key),
-            Output::Ended(reason) => self.report(inner, key, reason.into()),
-            Output::Release => self.release(inner, key),
+            Output::AnswerProbe => self.answer_probe(env, key),
+            Output::EndProbe => self.end_probe(env, key),
+            Output::Upgraded => self.upgraded(env, key),
+            Output::Ended(reason) => self.report(env, key, reason.into()),
+            Output::Release => self.release(env, key),
         }
     }
 
     /// Queues one frame, without asking whether the session may still send.
-    pub(super) fn queue(&mut self, inner: &ShardInner, key: SessionKey, frame: Bytes) {
+    pub(crate) fn queue(&mut self, env: &Env, key: SessionKey, frame: Bytes) {
         let Some(conn) = self.conn(key) else { return };
-        inner.metrics.outbox_bytes.add(frame.len() as u64);
+        env.metrics.outbox_bytes.add(frame.len() as u64);
         conn.outbox.push(frame);
         let was_dirty = std::mem::replace(&mut conn.dirty, true);
-        let limit = inner.config.local.outbox_bytes_max;
+        let limit = env.config.local.outbox_bytes_max;
         let too_much = conn.outbox.cost() > limit;
         if !was_dirty {
             self.dirty.push(key);
         }
         if too_much {
             // It may be full only because this turn has not written yet.
-            self.flush(inner, inner.now(), key);
+            self.flush(env, env.now(), key);
             if self.conn(key).is_some_and(|conn| conn.outbox.cost() > limit) {
-                self.overflow(inner, key);
+                self.overflow(env, key);
             }
         }
     }
 
-    pub(super) fn send<'a>(
+    pub(crate) fn send<'a>(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         key: SessionKey,
         messages: impl IntoIterator<Item = Message<'a>>,
         options: SendOptions,
     ) -> Sent {
         let Some(conn) = self.conn(key) else { return Sent::Closed };
-        if let Some(outcome) = not_now(inner, conn, options) {
+        if let Some(outcome) = not_now(env, conn, options) {
             return outcome;
         }
         let dialect = conn.dialect;
@@ -186,20 +186,20 @@ impl State {
             if blocked && frame.len() < 4096 {
                 frame = Bytes::copy_from_slice(&frame);
             }
-            outcome = self.queue_message(inner, key, frame, options);
+            outcome = self.queue_message(env, key, frame, options);
         }
         outcome
     }
 
-    pub(super) fn send_shared(
+    pub(crate) fn send_shared(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         key: SessionKey,
         message: &SharedMessage,
         options: SendOptions,
     ) -> Sent {
         let Some(conn) = self.conn(key) else { return Sent::Closed };
-        if let Some(outcome) = not_now(inner, conn, options) {
+        if let Some(outcome) = not_now(env, conn, options) {
             return outcome;
         }
         let dialect = conn.dialect;
@@ -207,7 +207,7 @@ impl State {
         for index in 0..message.len() {
             let frame = message.frame(index, dialect, options.compress, &mut self.framer);
             if let Some(frame) = frame.cloned() {
-                outcome = self.queue_message(inner, key, frame, options);
+                outcome = self.queue_message(env, key, frame, options);
             }
         }
         outcome
@@ -215,13 +215,13 @@ impl State {
 
     fn queue_message(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         key: SessionKey,
         frame: Bytes,
         options: SendOptions,
     ) -> Sent {
-        inner.metrics.messages_out.add(1);
-        self.queue(inner, key, frame);
+        env.metrics.messages_out.add(1);
+        self.queue(env, key, frame);
         match self.conn(key) {
             Some(conn) => {
                 if options.compress {
@@ -235,29 +235,29 @@ impl State {
 
     /// The outbox is over its limit. A client that does not read is given up, and what it would not
     /// read is dropped with it.
-    fn overflow(&mut self, inner: &ShardInner, key: SessionKey) {
-        self.report(inner, key, CloseReason::SlowConsumer);
+    fn overflow(&mut self, env: &Env, key: SessionKey) {
+        self.report(env, key, CloseReason::SlowConsumer);
         let Some(conn) = self.conn(key) else { return };
-        inner.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
+        env.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
         conn.outbox = Outbox::default();
         if let Carrier::WebSocket(websocket) = &mut conn.carrier {
             websocket.farewell = Farewell::Gone;
         }
-        self.release(inner, key);
+        self.release(env, key);
     }
 
-    fn report(&mut self, inner: &ShardInner, key: SessionKey, reason: CloseReason) {
+    fn report(&mut self, env: &Env, key: SessionKey, reason: CloseReason) {
         if let Some(conn) = self.conn(key)
             && std::mem::take(&mut conn.told)
         {
-            inner.metrics.count_closed(reason);
+            env.metrics.count_closed(reason);
             self.ended.push((key, reason));
         }
     }
 
     fn answer_get(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         key: SessionKey,
         answer: impl FnOnce(&mut Conn) -> PollAnswer,
     ) {
@@ -265,14 +265,14 @@ impl State {
         let before = conn.outbox.bytes();
         let Some(get) = conn.polling().and_then(|polling| polling.get.take()) else { return };
         let answer = answer(conn);
-        inner.metrics.outbox_bytes.sub(before.saturating_sub(conn.outbox.bytes()) as u64);
-        inner.metrics.polls_waiting.sub(1);
-        inner.metrics.bytes_out.add(answer.payload.body.len() as u64);
+        env.metrics.outbox_bytes.sub(before.saturating_sub(conn.outbox.bytes()) as u64);
+        env.metrics.polls_waiting.sub(1);
+        env.metrics.bytes_out.add(answer.payload.body.len() as u64);
         // An error means that the GET was aborted meanwhile; its guard reports that.
         let _ = get.send(answer);
     }
 
-    fn answer_probe(&mut self, inner: &ShardInner, key: SessionKey) {
+    fn answer_probe(&mut self, env: &Env, key: SessionKey) {
         let gather = &mut self.gather;
         let Some(conn) = self.slots.get_mut(key) else { return };
         if let Some(Probe { websocket: Some(websocket), outbox, .. }) =
@@ -285,30 +285,30 @@ impl State {
             }
             // A failure shows when the task reads or writes again.
             let (written, _) = websocket.write(outbox, gather);
-            inner.metrics.bytes_out.add(written as u64);
+            env.metrics.bytes_out.add(written as u64);
         }
     }
 
-    fn end_probe(&mut self, inner: &ShardInner, key: SessionKey) {
+    fn end_probe(&mut self, env: &Env, key: SessionKey) {
         let Some(polling) = self.conn(key).and_then(Conn::polling) else { return };
         if let Some(probe) = polling.probe.take() {
-            drop_probe(inner, *probe);
+            drop_probe(env, *probe);
         }
     }
 
-    fn upgraded(&mut self, inner: &ShardInner, key: SessionKey) {
+    fn upgraded(&mut self, env: &Env, key: SessionKey) {
         let Some(conn) = self.conn(key) else { return };
         let Some(polling) = conn.polling() else { return };
         let Some(probe) = polling.probe.take() else { return };
         let Probe { websocket: Some(websocket), mut outbox, deflate, .. } = *probe else { return };
         if let Some(get) = polling.get.take() {
-            inner.metrics.polls_waiting.sub(1);
+            env.metrics.polls_waiting.sub(1);
             let _ = get.send(Conn::single(conn.dialect.version, "6"));
         }
         conn.dialect.deflate = deflate;
         if !outbox.is_empty() {
             // Not written yet, or in part: it goes first.
-            inner.metrics.outbox_bytes.add(outbox.bytes() as u64);
+            env.metrics.outbox_bytes.add(outbox.bytes() as u64);
             while let Some(frame) = conn.outbox.pop() {
                 outbox.push(frame);
             }
@@ -318,32 +318,32 @@ impl State {
         if !std::mem::replace(&mut conn.dirty, true) {
             self.dirty.push(key);
         }
-        inner.metrics.sessions_polling.sub(1);
-        inner.metrics.sessions_websocket.add(1);
-        inner.metrics.probes.sub(1);
-        inner.metrics.upgrades.add(1);
+        env.metrics.sessions_polling.sub(1);
+        env.metrics.sessions_websocket.add(1);
+        env.metrics.probes.sub(1);
+        env.metrics.upgrades.add(1);
     }
 
     /// Frees a session. A WebSocket gets what is queued and a close frame first, on a task of its
     /// own.
-    fn release(&mut self, inner: &ShardInner, key: SessionKey) {
+    fn release(&mut self, env: &Env, key: SessionKey) {
         let Some(mut conn) = self.slots.remove(key) else { return };
         self.by_sid.remove(&conn.sid);
-        inner.metrics.sessions(conn.transport()).sub(1);
-        inner.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
+        env.metrics.sessions(conn.transport()).sub(1);
+        env.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
         let outbox = std::mem::take(&mut conn.outbox);
         match conn.carrier {
             Carrier::Polling(polling) => {
                 if let Some(get) = polling.get {
                     // A client that closes within one response cycle is answered with what is left.
-                    inner.metrics.polls_waiting.sub(1);
+                    env.metrics.polls_waiting.sub(1);
                     drop(get);
                 }
                 if let Some(probe) = polling.probe {
-                    drop_probe(inner, *probe);
+                    drop_probe(env, *probe);
                 }
             }
-            Carrier::WebSocket(websocket) => end_websocket(inner, websocket, outbox),
+            Carrier::WebSocket(websocket) => end_websocket(env, websocket, outbox),
         }
     }
 
@@ -351,7 +351,7 @@ impl State {
     fn schedule(&mut self, key: SessionKey) {
         let Some(conn) = self.conn(key) else { return };
         let Some(deadline) = conn.deadline() else { return };
-        let tick = (deadline.0.div_ceil(crate::wheel::TICK)) as u32;
+        let tick = (deadline.0.div_ceil(wheel::TICK)) as u32;
         // An entry that fires earlier is set anew when it does.
         let covered = conn.wheel_due != 0 && tick.wrapping_sub(conn.wheel_due).cast_signed() >= 0;
         if !covered {
@@ -363,7 +363,7 @@ impl State {
         }
     }
 
-    pub(super) fn set_timer(&mut self, at: Time, timer: u64) {
+    pub(crate) fn set_timer(&mut self, at: Time, timer: u64) {
         self.timers.insert(at, timer);
         self.note_timer(at);
     }
@@ -375,39 +375,39 @@ impl State {
     }
 
     /// A wheel entry of a session has fired.
-    pub(super) fn fire(&mut self, inner: &ShardInner, now: Time, key: SessionKey, due: u32) {
+    pub(crate) fn fire(&mut self, env: &Env, now: Time, key: SessionKey, due: u32) {
         let Some(conn) = self.conn(key) else { return };
         if conn.wheel_due != due {
             return;
         }
         conn.wheel_due = 0;
-        if !self.fire_due(inner, now, key) {
+        if !self.fire_due(env, now, key) {
             self.schedule(key);
         }
     }
 
     /// Tells the session if its deadline has passed, and returns whether it has.
-    pub(crate) fn fire_due(&mut self, inner: &ShardInner, now: Time, key: SessionKey) -> bool {
+    pub(crate) fn fire_due(&mut self, env: &Env, now: Time, key: SessionKey) -> bool {
         let due = self.conn(key).and_then(|conn| conn.deadline());
         let due = due.is_some_and(|deadline| deadline <= now);
         if due {
-            self.input(inner, now, key, Input::Timeout);
+            self.input(env, now, key, Input::Timeout);
         }
         due
     }
 
     /// Has the time of all closing sessions be up: their clients have had it.
-    pub(crate) fn give_up(&mut self, inner: &ShardInner) {
+    pub(crate) fn give_up(&mut self, env: &Env) {
         for key in self.keys() {
             let closing = self.conn(key).filter(|conn| !conn.is_open());
             if let Some(deadline) = closing.and_then(|conn| conn.deadline()) {
-                self.input(inner, deadline, key, Input::Timeout);
+                self.input(env, deadline, key, Input::Timeout);
             }
         }
     }
 
     /// Has the memory of sessions fetched.
-    pub(super) fn touch(&mut self, keys: &[SessionKey]) {
+    pub(crate) fn touch(&mut self, keys: &[SessionKey]) {
         let touched = keys.iter().map(|key| match self.conn(*key) {
             Some(conn) => match &conn.carrier {
                 Carrier::WebSocket(websocket) => websocket.id ^ conn.wheel_due,
@@ -419,7 +419,7 @@ impl State {
     }
 
     /// Writes what a session has queued.
-    pub(crate) fn flush(&mut self, inner: &ShardInner, now: Time, key: SessionKey) {
+    pub(crate) fn flush(&mut self, env: &Env, now: Time, key: SessionKey) {
         let mut gather = std::mem::take(&mut self.gather);
         if let Some(conn) = self.conn(key) {
             conn.dirty = false;
@@ -427,15 +427,15 @@ impl State {
                 Carrier::Polling(_) => {
                     let waits = conn.session.get_waits();
                     if waits && !conn.outbox.is_empty() {
-                        self.answer_get(inner, key, Conn::drain);
-                        self.input(inner, now, key, Input::GetAnswered);
+                        self.answer_get(env, key, Conn::drain);
+                        self.input(env, now, key, Input::GetAnswered);
                     } else if waits && !conn.session.is_open() {
-                        self.input(inner, now, key, Input::Close { drained: true });
+                        self.input(env, now, key, Input::Close { drained: true });
                     }
                 }
                 Carrier::WebSocket(websocket) if !websocket.blocked => {
                     let (written, result) = websocket.write(&mut conn.outbox, &mut gather);
-                    self.written(inner, now, key, written, result.is_err());
+                    self.written(env, now, key, written, result.is_err());
                 }
                 Carrier::WebSocket(_) => {}
             }
@@ -444,39 +444,32 @@ impl State {
     }
 
     /// Goes on writing on a WebSocket whose task was woken because there is room again.
-    pub(super) fn resume_write(&mut self, inner: &ShardInner, now: Time, key: SessionKey, id: u32) {
+    pub(crate) fn resume_write(&mut self, env: &Env, now: Time, key: SessionKey, id: u32) {
         let mut gather = std::mem::take(&mut self.gather);
         if let Some((websocket, outbox, carries)) = self.conn(key).and_then(|c| c.websocket(id)) {
             let (written, result) = websocket.write(outbox, &mut gather);
             if carries {
-                self.written(inner, now, key, written, result.is_err());
+                self.written(env, now, key, written, result.is_err());
             } else if result.is_err() {
-                self.lost(inner, now, key, id, Farewell::Gone, true);
+                self.lost(env, now, key, id, Farewell::Gone, true);
             }
         }
         self.gather = gather;
     }
 
-    fn written(
-        &mut self,
-        inner: &ShardInner,
-        now: Time,
-        key: SessionKey,
-        bytes: usize,
-        failed: bool,
-    ) {
-        inner.metrics.bytes_out.add(bytes as u64);
-        inner.metrics.outbox_bytes.sub(bytes as u64);
+    fn written(&mut self, env: &Env, now: Time, key: SessionKey, bytes: usize, failed: bool) {
+        env.metrics.bytes_out.add(bytes as u64);
+        env.metrics.outbox_bytes.sub(bytes as u64);
         if failed && let Some(Carrier::WebSocket(websocket)) = self.conn(key).map(|c| &c.carrier) {
             let id = websocket.id;
-            self.lost(inner, now, key, id, Farewell::Gone, true);
+            self.lost(env, now, key, id, Farewell::Gone, true);
         }
     }
 
     /// A WebSocket of this session has ended or must be ended.
-    pub(super) fn lost(
+    pub(crate) fn lost(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         now: Time,
         key: SessionKey,
         id: u32,
@@ -489,16 +482,16 @@ impl State {
         };
         websocket.farewell = farewell;
         if carries {
-            self.input(inner, now, key, Input::Lost { error });
+            self.input(env, now, key, Input::Lost { error });
         } else {
-            self.end_probe(inner, key);
-            self.input(inner, now, key, Input::ProbeEnded);
+            self.end_probe(env, key);
+            self.input(env, now, key, Input::ProbeEnded);
         }
     }
 
     /// A pong that answers a WebSocket ping. Only the latest ping need be answered (RFC 6455
     /// §5.5.3), so pings that are not read cannot pile up pongs.
-    pub(super) fn pong(&mut self, inner: &ShardInner, key: SessionKey, id: u32, pong: Bytes) {
+    pub(crate) fn pong(&mut self, env: &Env, key: SessionKey, id: u32, pong: Bytes) {
         let Some((websocket, outbox, carries)) = self.conn(key).and_then(|conn| conn.websocket(id))
         else {
             return;
@@ -507,14 +500,14 @@ impl State {
         if websocket.blocked && outbox.replace_last(pong[0], &pong) {
             let after = outbox.bytes();
             if carries {
-                inner.metrics.outbox_bytes.add(after as u64);
-                inner.metrics.outbox_bytes.sub(before as u64);
+                env.metrics.outbox_bytes.add(after as u64);
+                env.metrics.outbox_bytes.sub(before as u64);
             }
         } else if carries {
-            self.queue(inner, key, pong);
+            self.queue(env, key, pong);
         } else {
             outbox.push(pong);
-            self.resume_write(inner, inner.now(), key, id);
+            self.resume_write(env, env.now(), key, id);
         }
     }
 
@@ -527,23 +520,23 @@ impl State {
     /// Registers a GET that waits. The caller has given [`Input::Get`] and found that it may wait.
     pub(crate) fn wait(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         key: SessionKey,
     ) -> Option<oneshot::Receiver<PollAnswer>> {
         let polling = self.conn(key)?.polling()?;
         let (sender, receiver) = oneshot::channel();
         polling.get = Some(sender);
-        inner.metrics.polls_waiting.add(1);
+        env.metrics.polls_waiting.add(1);
         Some(receiver)
     }
 
     /// The waiting GET's connection broke.
-    pub(crate) fn abort_get(&mut self, inner: &ShardInner, key: SessionKey) {
+    pub(crate) fn abort_get(&mut self, env: &Env, key: SessionKey) {
         if let Some(polling) = self.conn(key).and_then(Conn::polling)
             && polling.get.as_ref().is_some_and(oneshot::Sender::is_closed)
         {
             polling.get = None;
-            inner.metrics.polls_waiting.sub(1);
+            env.metrics.polls_waiting.sub(1);
         }
     }
 
@@ -551,7 +544,7 @@ impl State {
     /// the handshake, `open` the OPEN packet.
     pub(crate) fn open_websocket(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         now: Time,
         io: Io,
         sid: SessionId,
@@ -559,55 +552,55 @@ impl State {
         [answer, open]: [Bytes; 2],
     ) -> (SessionKey, u32) {
         let id = self.next_websocket_id();
-        let session = Session::websocket(now, dialect.version, &inner.timing);
+        let session = Session::websocket(now, dialect.version, &env.timing);
         let websocket = WebSocket::new(io, id, dialect.deflate);
-        inner.metrics.connections_websocket.add(1);
+        env.metrics.connections_websocket.add(1);
         let mut conn = Conn::new(session, Carrier::WebSocket(websocket), sid, dialect);
-        inner.metrics.outbox_bytes.add(answer.len() as u64);
+        env.metrics.outbox_bytes.add(answer.len() as u64);
         conn.outbox = Outbox::beginning_with(answer);
-        (self.open(inner, conn, open), id)
+        (self.open(env, conn, open), id)
     }
 
     /// Makes a session that begins with polling.
     pub(crate) fn open_polling(
         &mut self,
-        inner: &ShardInner,
+        env: &Env,
         now: Time,
         sid: SessionId,
         version: Version,
         base64: bool,
         open: Bytes,
     ) -> SessionKey {
-        let session = Session::polling(now, version, &inner.timing);
+        let session = Session::polling(now, version, &env.timing);
         let dialect = Dialect { version, base64, deflate: false };
         let conn = Conn::new(session, Carrier::Polling(Polling::default()), sid, dialect);
-        self.open(inner, conn, open)
+        self.open(env, conn, open)
     }
 }
 
 /// Whether a message cannot be queued now, and what becomes of it.
-fn not_now(inner: &ShardInner, conn: &Conn, options: SendOptions) -> Option<Sent> {
+fn not_now(env: &Env, conn: &Conn, options: SendOptions) -> Option<Sent> {
     if !conn.is_open() {
         return Some(Sent::Closed);
     }
     if options.volatile && !conn.writable() {
-        inner.metrics.messages_dropped.add(1);
+        env.metrics.messages_dropped.add(1);
         return Some(Sent::Dropped);
     }
     None
 }
 
-fn drop_probe(inner: &ShardInner, probe: Probe) {
-    inner.metrics.probes.sub(1);
-    inner.metrics.upgrades_failed.add(1);
+fn drop_probe(env: &Env, probe: Probe) {
+    env.metrics.probes.sub(1);
+    env.metrics.upgrades_failed.add(1);
     if let Some(websocket) = probe.websocket {
-        end_websocket(inner, websocket, probe.outbox);
+        end_websocket(env, websocket, probe.outbox);
     }
 }
 
 /// Lets the task of a WebSocket end and says goodbye to the peer if it is still there.
-fn end_websocket(inner: &ShardInner, mut websocket: WebSocket, mut outbox: Outbox) {
-    inner.metrics.connections_websocket.sub(1);
+fn end_websocket(env: &Env, mut websocket: WebSocket, mut outbox: Outbox) {
+    env.metrics.connections_websocket.sub(1);
     if let Some(waker) = websocket.waker.take() {
         waker.wake();
     }

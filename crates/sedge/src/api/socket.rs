@@ -109,8 +109,9 @@ impl Socket {
         rooms.or_else(|| self.last_rooms()).unwrap_or_default()
     }
 
-    /// Sends an event: a tuple is the list of arguments, `()` is no argument, and anything else is one
-    /// argument. Binary values (`bytes::Bytes`) travel as attachments.
+    /// Sends an event: a tuple or an array `[T; N]` is the list of arguments, `()` is the empty list, and
+    /// anything else is one argument, a `Vec`, a slice and JSON's null too. An array that is to be one
+    /// argument is written `(array,)` or `&array[..]`. Binary values (`bytes::Bytes`) travel as attachments.
     ///
     /// It never waits. What the client cannot take yet is kept, up to the limit of
     /// [`ServerBuilder::outbox_bytes_max`](crate::ServerBuilder::outbox_bytes_max); beyond it

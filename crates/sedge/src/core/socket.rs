@@ -17,7 +17,7 @@ use super::extensions::Extensions;
 use super::stage::Registration;
 use super::{Core, Namespace};
 use crate::id::SocketId;
-use crate::limits::BROADCAST_ACK_IDS;
+use crate::limits::{BROADCAST_ACK_IDS, FIRST_ACK_ID};
 
 /// A socket: one client in one namespace.
 ///
@@ -210,7 +210,8 @@ impl Socket {
 
     /// An id for the next acknowledgement.
     pub(crate) fn next_ack(&self) -> u32 {
-        self.inner.next_ack.fetch_add(1, Ordering::Relaxed) % BROADCAST_ACK_IDS
+        let count = self.inner.next_ack.fetch_add(1, Ordering::Relaxed);
+        FIRST_ACK_ID + count % (BROADCAST_ACK_IDS - FIRST_ACK_ID)
     }
 
     /// Keeps a handler until the socket is connected.

@@ -98,7 +98,7 @@ impl Server {
         let mut stats = Stats::default();
         let (mut polling, mut websocket) = (0, 0);
         for shard in self.metrics().engine {
-            stats.connections += shard.connections_http + shard.connections_websocket;
+            stats.connections += shard.connections();
             stats.opened += shard.opened;
             polling += shard.sessions_polling;
             websocket += shard.sessions_websocket;
@@ -113,7 +113,7 @@ impl Server {
 async fn take_all(connections: &mut Connections, inlet: &ServerInlet) -> ! {
     while let Some(connection) = connections.next().await {
         if inlet.give(into_engine(connection)).is_err() {
-            tracing::warn!("connection refused: all shards have as many as allowed");
+            sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         }
     }
     std::future::pending().await

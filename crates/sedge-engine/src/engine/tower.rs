@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,21 +17,17 @@ use tokio::net::TcpStream;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::Engine;
 use crate::application::Application;
-use crate::engine::{Adoption, Command, Engine, send_request};
+use crate::http::answer::not_found;
 use crate::http::body::{BoxError, RequestBody, ResponseBody};
 use crate::http::head::Head;
+use crate::http::peer::{Peer, PeerAddr};
 use crate::http::query::EngineQuery;
-use crate::http::upgrade::Ticket;
-use crate::http::{Peer, not_found};
-use crate::io::Detached;
-use crate::passing::PassedStream;
+use crate::http::ticket::Ticket;
+use crate::net::io::{Detached, PassedStream};
 use crate::tasks;
-
-/// A request extension with the peer's address. The engine's own listeners set it; behind another
-/// server it tells the engine the address for [`Handshake::address`](crate::Handshake::address).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
+use crate::worker::command::{Adoption, Command, ShardHandle, send_request};
 
 /// Wraps services so that the engine answers the requests for its path, and they the rest.
 pub struct EngineLayer<A: Application> {
@@ -123,7 +118,7 @@ impl<A: Application> Engine<A> {
             .map(|owner| usize::from(owner.shard))
             .filter(|shard| *shard < self.shard_count());
         named.unwrap_or_else(|| {
-            let loads = self.shards().iter().map(crate::engine::ShardHandle::load);
+            let loads = self.shards().iter().map(ShardHandle::load);
             loads.zip(0..).min().map_or(0, |(_, shard)| shard)
         })
     }
@@ -167,7 +162,7 @@ fn detach(stream: TcpStream, early: Bytes) -> Option<(Detached, Bytes)> {
     match stream.into_std() {
         Ok(stream) => Some((Detached::Socket(PassedStream::Tcp(stream)), early)),
         Err(error) => {
-            tracing::warn!(%error, "an upgraded connection cannot be moved");
+            sedge_log::warn_rarely!(%error, "an upgraded connection cannot be moved");
             None
         }
     }

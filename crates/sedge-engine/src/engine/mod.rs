@@ -1,5 +1,8 @@
 //! The engine: shard threads, and the handle by which the rest of the process reaches them.
 
+pub(crate) mod inlet;
+pub(crate) mod tower;
+
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,26 +11,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use sedge_protocol::sid::SidCodec;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::application::Application;
 use crate::config::Config;
-use crate::http::Peer;
-use crate::http::answer::Answer;
-use crate::http::body::RequestBody;
-use crate::http::head::Head;
-use crate::http::upgrade::Ticket;
-use crate::io::{Detached, Io};
-use crate::listener::{self, ListenOptions, ListenerContext, Listening};
-use crate::metrics::{Metrics, ShardMetrics};
-use crate::passing::Passed;
+use crate::limits::LAST_POLL;
+use crate::serve::listener;
 use crate::shard::Shard;
-use crate::shard::driver::Driver;
+use crate::shard::metrics::Metrics;
 use crate::shard::state::State;
 use crate::tasks;
+use crate::worker::Worker;
+use crate::worker::command::{Adoption, Command, Forwarded, ShardHandle};
+use crate::worker::driver::Driver;
+use crate::worker::listen::{ListenOptions, Listening};
 
 /// An Engine.IO server. Cheap to clone; any thread may use it.
 ///
@@ -49,66 +48,6 @@ impl<A: Application> Clone for Engine<A> {
     }
 }
 
-/// How long a shutdown waits for polling clients to come for their last answer. One that is well polls
-/// again as soon as it has an answer.
-const LAST_POLL: Duration = Duration::from_secs(2);
-
-/// How to reach a shard from elsewhere.
-pub(crate) struct ShardHandle<A: Application> {
-    pub(crate) sender: mpsc::Sender<Command<A>>,
-    metrics: Arc<ShardMetrics>,
-    /// Connections on their way to the shard.
-    pub(crate) in_transit: AtomicUsize,
-}
-
-impl<A: Application> ShardHandle<A> {
-    /// Connections that the shard has or is about to get.
-    pub(crate) fn load(&self) -> u64 {
-        self.metrics.connections_http.get()
-            + self.metrics.connections_websocket.get()
-            + self.in_transit.load(Ordering::Relaxed) as u64
-    }
-}
-
-/// What other threads ask of a shard.
-pub(crate) enum Command<A: Application> {
-    Application(A::Command),
-    /// A request for a session of this shard, or from the tower service.
-    Request(Box<Forwarded>),
-    /// A connection that was accepted elsewhere.
-    Accept(Box<Passed>, Arc<ListenerContext>),
-    /// A connection whose WebSocket handshake was answered elsewhere.
-    Adopt(Box<Adoption>),
-    Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
-    Shutdown(Duration, oneshot::Sender<()>),
-}
-
-/// A request on its way to another shard.
-pub(crate) struct Forwarded {
-    pub(crate) head: Head,
-    pub(crate) body: RequestBody,
-    pub(crate) peer: Peer,
-    pub(crate) reply: oneshot::Sender<Answer>,
-}
-
-/// An upgraded connection on its way to another shard.
-pub(crate) struct Adoption {
-    pub(crate) ticket: Ticket,
-    pub(crate) io: Detached,
-    pub(crate) answer: Bytes,
-    pub(crate) early: Bytes,
-}
-
-/// An upgraded connection on the shard it arrived at.
-pub(crate) struct Upgraded {
-    pub(crate) ticket: Ticket,
-    pub(crate) io: Io,
-    /// What has not been written yet of the answer to the handshake.
-    pub(crate) answer: Bytes,
-    /// What the client sent right behind its request.
-    pub(crate) early: Bytes,
-}
-
 /// Why an engine could not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -126,15 +65,6 @@ pub enum StartError {
 #[derive(Debug, Error)]
 #[error("the shard does not take commands: its queue is full or it has ended")]
 pub struct Overloaded<C>(pub C);
-
-/// One shard from within: its state, its application, and the way to its siblings.
-pub(crate) struct Worker<A: Application> {
-    pub(crate) shard: Shard,
-    pub(crate) app: A,
-    pub(crate) shards: Arc<[ShardHandle<A>]>,
-    /// No new sessions are taken; see [`Engine::refuse_sessions`].
-    pub(crate) refusing: Arc<AtomicBool>,
-}
 
 impl<A: Application> Engine<A> {
     /// Starts the shard threads. `make` is called on each of them once.
@@ -224,6 +154,14 @@ impl<A: Application> Engine<A> {
     /// Counters and gauges, one set per shard.
     pub fn metrics(&self) -> Vec<Metrics> {
         self.inner.shards.iter().map(|shard| shard.metrics.snapshot()).collect()
+    }
+
+    /// A number for each shard that grows for as long as its thread goes round, at least every half
+    /// second however little there is to do. One that stands still for longer belongs to a shard that
+    /// is held up, by application code that blocks for example, or that has ended. Reading it asks
+    /// nothing of the shards.
+    pub fn progress(&self) -> impl Iterator<Item = u64> + '_ {
+        self.inner.shards.iter().map(|shard| shard.metrics.progress.get())
     }
 
     /// Open sessions on all shards.
@@ -321,7 +259,9 @@ async fn serve_commands<A: Application>(
                 let Adoption { ticket, io, answer, early } = *adoption;
                 match io.attach() {
                     Ok(io) => worker.adopt(ticket, io, answer, early),
-                    Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
+                    Err(error) => {
+                        sedge_log::warn_rarely!(%error, "a connection cannot be registered")
+                    }
                 }
             }
             Command::Listen(address, options, reply) => {
@@ -360,32 +300,6 @@ async fn serve_forwarded<A: Application>(worker: Rc<Worker<A>>, forwarded: Forwa
 }
 
 impl<A: Application> Worker<A> {
-    /// Sends a request to the shard that owns its session, and the answer back.
-    pub(crate) async fn forward(
-        &self,
-        shard: usize,
-        head: Head,
-        body: RequestBody,
-        peer: Peer,
-    ) -> Answer {
-        send_request(&self.shards[shard], head, body, peer).await
-    }
-
-    /// Hands an upgraded connection to the shard that its ticket names.
-    pub(crate) fn settle(self: &Rc<Self>, upgraded: Upgraded) {
-        let Upgraded { ticket, io, answer, early } = upgraded;
-        if ticket.shard == self.shard.index() {
-            return self.adopt(ticket, io, answer, early);
-        }
-        let Ok(io) = io.detach() else { return };
-        let sender = self.shards[ticket.shard].sender.clone();
-        tasks::spawn_local(async move {
-            // If the shard has ended, so has the session.
-            let adoption = Adoption { ticket, io, answer, early };
-            let _ = sender.send(Command::Adopt(Box::new(adoption))).await;
-        });
-    }
-
     /// Closes all sessions and waits until their clients have been told.
     async fn shut_down(&self) {
         let shard = &self.shard;
@@ -419,19 +333,4 @@ impl<A: Application> Worker<A> {
             }
         }
     }
-}
-
-/// Lets a shard answer a request.
-pub(crate) async fn send_request<A: Application>(
-    shard: &ShardHandle<A>,
-    head: Head,
-    body: RequestBody,
-    peer: Peer,
-) -> Answer {
-    let (reply, answer) = oneshot::channel();
-    let forwarded = Box::new(Forwarded { head, body, peer, reply });
-    if shard.sender.send(Command::Request(forwarded)).await.is_err() {
-        return crate::http::unavailable();
-    }
-    answer.await.unwrap_or_else(|_| crate::http::unavailable())
 }

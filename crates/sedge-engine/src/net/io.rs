@@ -2,13 +2,13 @@
 
 use std::io;
 use std::io::IoSlice;
+use std::net;
+use std::os::unix;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-
-use crate::passing::PassedStream;
 
 /// A stream that is not the kernel's: TLS, or one that lives on another runtime.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -37,6 +37,25 @@ impl Io {
             Io::Tcp(stream) => stream.into_std().map(PassedStream::Tcp).map(Detached::Socket),
             Io::Unix(stream) => stream.into_std().map(PassedStream::Unix).map(Detached::Socket),
             Io::Other(stream) => Ok(Detached::Other(stream)),
+        }
+    }
+}
+
+/// The stream of a connection between processes.
+#[derive(Debug)]
+pub enum PassedStream {
+    /// Over TCP.
+    Tcp(net::TcpStream),
+    /// Over a Unix socket.
+    Unix(unix::net::UnixStream),
+}
+
+impl PassedStream {
+    /// Registers the stream with the runtime of this thread.
+    pub(crate) fn attach(self) -> io::Result<Io> {
+        match self {
+            PassedStream::Tcp(stream) => TcpStream::from_std(stream).map(Io::Tcp),
+            PassedStream::Unix(stream) => UnixStream::from_std(stream).map(Io::Unix),
         }
     }
 }

@@ -14,17 +14,18 @@ use sedge_protocol::engine::session::Timing;
 use sedge_protocol::sid::{Owner, RANDOM_BYTES, SidCodec};
 
 use crate::application::{Message, Transport};
-use crate::client_files::ClientFiles;
+use crate::fnv::Fnv;
 use crate::hooks::Hooks;
+use crate::http::client_files::ClientFiles;
 use crate::http::cookie::SetCookie;
 use crate::http::cors::CorsPolicy;
-use crate::passing::SiblingsHandle;
+use crate::net::passed::SiblingsHandle;
 
 mod builder;
 #[cfg(test)]
 mod tests;
 
-pub use crate::client_files::ClientFilesError;
+pub use crate::http::client_files::ClientFilesError;
 pub use crate::http::cookie::CookieError;
 pub use crate::http::cors::CorsError;
 pub use builder::{ConfigBuilder, ConfigError};
@@ -217,25 +218,6 @@ impl Shared {
 /// Milliseconds, which the validation has made sure fit.
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// FNV-1a with 64 bits (draft-eastlake-fnv): simple enough to be the same everywhere, for ever.
-pub(crate) struct Fnv(u64);
-
-impl Fnv {
-    pub(crate) fn new() -> Fnv {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    pub(crate) fn finish(self) -> u64 {
-        self.0
-    }
 }
 
 /// The transports that are enabled.

@@ -21,18 +21,17 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::application::Application;
 use crate::config::Config;
-use crate::engine::{Upgraded, Worker};
-use crate::http::Peer;
 use crate::http::answer::Answer;
 use crate::http::body::RequestBody;
 use crate::http::head::{Head, Layout, RawHead, Scan};
-use crate::io::Io;
+use crate::http::peer::Peer;
+use crate::limits::ONE_WRITE_MAX;
+use crate::net::io::Io;
+use crate::net::timed_io::TimedIo;
 use crate::shard::Shard;
 use crate::tasks;
-use crate::timed_io::TimedIo;
-
-/// An answer up to this size is copied behind its head and leaves with it in one write.
-const ONE_WRITE_MAX: usize = 16 * 1024;
+use crate::worker::Worker;
+use crate::worker::command::Upgraded;
 
 /// How it ended.
 pub(crate) enum End {

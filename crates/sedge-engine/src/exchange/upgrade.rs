@@ -13,50 +13,29 @@ use http::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderValue, Method, StatusCode};
+use sedge_protocol::engine::Open;
 use sedge_protocol::engine::session::{Input, Refused};
-use sedge_protocol::engine::{Open, Version};
 use sedge_protocol::sid::SessionId;
 use sedge_protocol::ws::{
     HandshakeError, Opcode, SUPPORTED_VERSION, negotiate, put_frame, validate,
 };
 
-use super::Exchange;
-use super::answer::Answer;
-use super::head::{Head, is_plain};
+use super::answers::Exchange;
 use crate::application::{Application, SessionKey, Transport};
-use crate::engine::Worker;
-use crate::frames::Dialect;
 use crate::handshake::Handshake;
 use crate::hooks::ErrorContext;
-use crate::io::Io;
-use crate::outbox::Outbox;
+use crate::http::answer::Answer;
+use crate::http::head::{Head, is_plain};
+use crate::http::ticket::{Purpose, Ticket};
+use crate::net::io::Io;
 use crate::shard::conn::{Polling, Probe, WebSocket};
-use crate::shard::websocket::WebSocketTask;
+use crate::shard::frames::Dialect;
+use crate::shard::outbox::Outbox;
 use crate::tasks;
-
-/// What becomes of a connection after the 101 response.
-pub(crate) struct Ticket {
-    pub(crate) shard: usize,
-    purpose: Purpose,
-}
-
-enum Purpose {
-    /// A new session.
-    Open { version: Version, base64: bool, deflate: bool, handshake: Arc<Handshake> },
-    /// A probe of this session.
-    Probe { key: SessionKey, ticket: u32 },
-    /// Nothing: the session is upgrading or upgraded already. The official server accepts the
-    /// handshake and closes the WebSocket, and clients rely on that.
-    Refuse,
-    /// A WebSocket of a sibling, which has answered the handshake.
-    Tunnel(hyper::upgrade::Upgraded),
-}
-
-impl Ticket {
-    pub(crate) fn tunnel(shard: usize, to: hyper::upgrade::Upgraded) -> Ticket {
-        Ticket { shard, purpose: Purpose::Tunnel(to) }
-    }
-}
+use crate::worker::Worker;
+use crate::worker::command::{Adoption, Command, Upgraded};
+use crate::worker::tunnel::Tunnel;
+use crate::worker::websocket::WebSocketTask;
 
 /// Whether the head asks for a switch to WebSocket. What is wrong with it is found out later.
 pub(super) fn is_upgrade(head: &Head) -> bool {
@@ -64,6 +43,21 @@ pub(super) fn is_upgrade(head: &Head) -> bool {
 }
 
 impl<A: Application> Worker<A> {
+    /// Hands an upgraded connection to the shard that its ticket names.
+    pub(crate) fn settle(self: &Rc<Self>, upgraded: Upgraded) {
+        let Upgraded { ticket, io, answer, early } = upgraded;
+        if ticket.shard == self.shard.index() {
+            return self.adopt(ticket, io, answer, early);
+        }
+        let Ok(io) = io.detach() else { return };
+        let sender = self.shards[ticket.shard].sender.clone();
+        tasks::spawn_local(async move {
+            // If the shard has ended, so has the session.
+            let adoption = Adoption { ticket, io, answer, early };
+            let _ = sender.send(Command::Adopt(Box::new(adoption))).await;
+        });
+    }
+
     pub(super) fn open_websocket(&self, exchange: &Exchange, handshake: Arc<Handshake>) -> Answer {
         let purpose = |deflate| Purpose::Open {
             version: exchange.version,
@@ -149,7 +143,8 @@ impl<A: Application> Worker<A> {
                 return;
             }
             Purpose::Tunnel(there) => {
-                tasks::tunnel(io, answer, hyper_util::rt::TokioIo::new(there), early);
+                let there = hyper_util::rt::TokioIo::new(there);
+                tasks::spawn_local(Tunnel::new(&self.shard, (io, answer), (there, early)));
                 return;
             }
             Purpose::Open { version, base64, deflate, handshake } => {

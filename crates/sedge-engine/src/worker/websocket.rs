@@ -15,11 +15,11 @@ use sedge_protocol::ws::{
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::ShardInner;
-use super::conn::Farewell;
-use super::state::State;
+use super::Worker;
 use crate::application::{Application, Message, SessionKey};
-use crate::engine::Worker;
+use crate::shard::conn::Farewell;
+use crate::shard::env::Env;
+use crate::shard::state::State;
 
 /// Lives as long as its WebSocket. It holds no data: everything is in the shard's state.
 pub(crate) struct WebSocketTask<A: Application> {
@@ -45,8 +45,8 @@ impl<A: Application> WebSocketTask<A> {
 
     fn read(&self, cx: &mut Context<'_>, now: Time, buffer: &mut [u8]) -> Read {
         let mut buffer = ReadBuf::new(buffer);
-        let poll = self.worker.shard.with_state(|state, inner| {
-            self.wake_here(state, inner, cx, now);
+        let poll = self.worker.shard.with_state(|state, env| {
+            self.wake_here(state, env, cx, now);
             let conn = state.conn(self.key)?;
             let held = conn.holds > 0;
             let (websocket, _, carries) = conn.websocket(self.id)?;
@@ -62,8 +62,8 @@ impl<A: Application> WebSocketTask<A> {
                 Read::Bytes(buffer.filled().len())
             }
             Poll::Ready(result) => {
-                self.worker.shard.with_state(|state, inner| {
-                    state.lost(inner, now, self.key, self.id, Farewell::Gone, result.is_err());
+                self.worker.shard.with_state(|state, env| {
+                    state.lost(env, now, self.key, self.id, Farewell::Gone, result.is_err());
                 });
                 Read::Gone
             }
@@ -71,14 +71,14 @@ impl<A: Application> WebSocketTask<A> {
     }
 
     /// Leaves the task's waker with the WebSocket and goes on with a write that was blocked.
-    fn wake_here(&self, state: &mut State, inner: &ShardInner, cx: &Context<'_>, now: Time) {
+    fn wake_here(&self, state: &mut State, env: &Env, cx: &Context<'_>, now: Time) {
         let websocket = state.conn(self.key).and_then(|conn| conn.websocket(self.id));
         let Some((websocket, _, _)) = websocket else { return };
         if !websocket.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             websocket.waker = Some(cx.waker().clone());
         }
         if websocket.blocked {
-            state.resume_write(inner, now, self.key, self.id);
+            state.resume_write(env, now, self.key, self.id);
         }
     }
 }
@@ -161,13 +161,13 @@ impl<A: Application> Worker<A> {
                 let mut pong = BytesMut::with_capacity(payload.len() + 2);
                 put_frame(&mut pong, Opcode::Pong, false, &[payload]);
                 let pong: Bytes = pong.freeze();
-                self.shard.with_state(|state, inner| state.pong(inner, key, id, pong));
+                self.shard.with_state(|state, env| state.pong(env, key, id, pong));
                 true
             }
             Incoming::Pong(_) => true,
             Incoming::Close(..) => {
-                self.shard.with_state(|state, inner| {
-                    state.lost(inner, now, key, id, Farewell::Answer, false);
+                self.shard.with_state(|state, env| {
+                    state.lost(env, now, key, id, Farewell::Answer, false);
                 });
                 false
             }
@@ -181,16 +181,16 @@ impl<A: Application> Worker<A> {
         now: Time,
         parse: impl FnOnce(sedge_protocol::engine::Version) -> Result<Packet<'p>, PacketError>,
     ) -> bool {
-        let (data, there) = self.shard.with_state(|state, inner| {
+        let (data, there) = self.shard.with_state(|state, env| {
             let Some(conn) = state.conn(key) else { return (None, false) };
             let version = conn.dialect.version;
             let Some((_, _, carries)) = conn.websocket(id) else { return (None, false) };
             let data = match (parse(version), carries) {
-                (Ok(packet), true) => state.input(inner, now, key, Input::Packet(packet)),
-                (Err(_), true) => state.input(inner, now, key, Input::Malformed),
-                (Ok(packet), false) => state.input(inner, now, key, Input::ProbePacket(packet)),
+                (Ok(packet), true) => state.input(env, now, key, Input::Packet(packet)),
+                (Err(_), true) => state.input(env, now, key, Input::Malformed),
+                (Ok(packet), false) => state.input(env, now, key, Input::ProbePacket(packet)),
                 (Err(_), false) => {
-                    state.lost(inner, now, key, id, Farewell::Plain, true);
+                    state.lost(env, now, key, id, Farewell::Plain, true);
                     None
                 }
             };
@@ -217,8 +217,8 @@ impl<A: Application> Worker<A> {
     fn broken(&self, key: SessionKey, id: u32, now: Time, error: FrameError) {
         tracing::debug!(session = ?key, %error, "WebSocket protocol error");
         let farewell = Farewell::Code(error.close_code());
-        self.shard.with_state(|state, inner| {
-            state.lost(inner, now, key, id, farewell, true);
+        self.shard.with_state(|state, env| {
+            state.lost(env, now, key, id, farewell, true);
         });
     }
 }

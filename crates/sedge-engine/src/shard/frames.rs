@@ -13,6 +13,7 @@ use sedge_protocol::ws::{Deflater, MAX_HEADER, Opcode, put_frame, split};
 use smallvec::SmallVec;
 
 use crate::application::Message;
+use crate::limits::ARENA_MESSAGE_MAX;
 
 /// A PING packet, framed.
 pub(crate) const PING: &[u8] = b"\x81\x012";
@@ -38,9 +39,6 @@ pub(crate) struct Dialect {
 
 /// Bytes of one arena chunk. Big enough to serve hundreds of small messages.
 const ARENA_CHUNK: usize = 64 * 1024;
-
-/// Messages longer than this get memory of their own.
-const ARENA_MESSAGE_MAX: usize = 8 * 1024;
 
 /// Makes frames; one per shard.
 pub(crate) struct Framer {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::io::Io;
+use super::io::Io;
 
 /// Looks at a connection in the time of one head timeout. A connection is given up after the last
 /// of them in a row that saw nothing happen, so at the latest after one more.

@@ -18,7 +18,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use thiserror::Error;
 
-use crate::http::compress::{Encoding, compress, negotiate_among};
+use super::compress::{Encoding, compress, negotiate_among};
 use crate::limits::{CLIENT_FILE_BYTES_MAX, DEFAULT_COMPRESSION_LEVEL};
 
 /// The file that must exist.
@@ -207,7 +207,7 @@ fn banner_version(main: &[u8]) -> Option<String> {
 
 /// A name for a content without a version.
 fn content_version(files: &[ClientFile]) -> String {
-    let mut hash = crate::config::Fnv::new();
+    let mut hash = crate::fnv::Fnv::new();
     for file in files {
         hash.write(file.name.as_bytes());
         hash.write(&file.content);

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
@@ -13,18 +12,17 @@ use sedge_protocol::engine::{Packet, PayloadError, Version, jsonp};
 use sedge_protocol::sid::SessionId;
 use tokio::sync::oneshot;
 
-use super::answer::Answer;
-use super::body::{BodyError, RequestBody};
-use super::cors::add_vary;
-use super::{Exchange, compress};
+use super::answers::Exchange;
 use crate::application::{Application, SessionKey};
-use crate::engine::Worker;
 use crate::handshake::Handshake;
+use crate::http::answer::Answer;
+use crate::http::body::{BodyError, RequestBody};
+use crate::http::compress;
+use crate::http::cors::add_vary;
+use crate::limits::HELD_LOOK;
 use crate::shard::Shard;
 use crate::shard::conn::PollAnswer;
-
-/// How long a POST whose session is held waits before it looks whether the session has ended.
-const HELD_LOOK: Duration = Duration::from_secs(1);
+use crate::worker::Worker;
 
 impl<A: Application> Worker<A> {
     /// Opens a session; the response carries the OPEN packet and whatever the application sends at
@@ -38,8 +36,8 @@ impl<A: Application> Worker<A> {
         let base64 = exchange.base64 || exchange.jsonp.is_some();
         let open = self.open_frame(&sid, crate::Transport::Polling);
         let now = self.shard.now();
-        let key = self.shard.with_state(|state, inner| {
-            state.open_polling(inner, now, sid, exchange.version, base64, open)
+        let key = self.shard.with_state(|state, env| {
+            state.open_polling(env, now, sid, exchange.version, base64, open)
         });
         self.opened(key, handshake);
         self.get(key, &exchange, Some(&sid)).await
@@ -84,11 +82,11 @@ impl<A: Application> Worker<A> {
         key: SessionKey,
         now: Time,
     ) -> Result<oneshot::Receiver<PollAnswer>, Refused> {
-        self.shard.with_state(|state, inner| {
-            state.try_input(inner, now, key, Input::Get)?;
-            let receiver = state.wait(inner, key).ok_or(Refused::Ended)?;
-            state.flush(inner, now, key);
-            state.fire_due(inner, now, key);
+        self.shard.with_state(|state, env| {
+            state.try_input(env, now, key, Input::Get)?;
+            let receiver = state.wait(env, key).ok_or(Refused::Ended)?;
+            state.flush(env, now, key);
+            state.fire_due(env, now, key);
             Ok(receiver)
         })
     }
@@ -128,7 +126,7 @@ impl<A: Application> Worker<A> {
     async fn post(&self, key: SessionKey, exchange: &Exchange, body: RequestBody) -> Answer {
         let begun = self
             .shard
-            .with_state(|state, inner| state.try_input(inner, exchange.now, key, Input::Post));
+            .with_state(|state, env| state.try_input(env, exchange.now, key, Input::Post));
         if let Err(refused) = begun {
             return self.refuse_session(exchange, refused);
         }
@@ -144,7 +142,7 @@ impl<A: Application> Worker<A> {
         let config = &self.shard.0.config;
         // Form encoding makes a JSONP body up to three times as long as its payload.
         let limit = config.max_payload() * if exchange.jsonp.is_some() { 3 } else { 1 };
-        let bytes = match super::body::read(body, limit, config.local.body_timeout).await {
+        let bytes = match crate::http::body::read(body, limit, config.local.body_timeout).await {
             Ok(bytes) => bytes,
             Err(BodyError::TooLarge) => {
                 guard.disarm();
@@ -184,7 +182,7 @@ impl<A: Application> Worker<A> {
 
     fn end_post(&self, key: SessionKey) {
         let now = self.shard.now();
-        self.shard.with_state(|state, inner| state.input(inner, now, key, Input::PostEnded));
+        self.shard.with_state(|state, env| state.input(env, now, key, Input::PostEnded));
     }
 
     async fn take_payload(&self, key: SessionKey, exchange: &Exchange, binary: bool, body: &Bytes) {
@@ -236,7 +234,7 @@ impl<A: Application> Worker<A> {
             };
             let data = self
                 .shard
-                .with_state(|state, inner| state.input(inner, now, key, Input::Packet(packet)));
+                .with_state(|state, env| state.input(env, now, key, Input::Packet(packet)));
             if let Some(data) = data {
                 self.deliver(key, &data);
             }
@@ -246,7 +244,7 @@ impl<A: Application> Worker<A> {
 
     fn malformed(&self, key: SessionKey) {
         let now = self.shard.now();
-        self.shard.with_state(|state, inner| state.input(inner, now, key, Input::Malformed));
+        self.shard.with_state(|state, env| state.input(env, now, key, Input::Malformed));
     }
 }
 
@@ -272,9 +270,9 @@ impl Drop for AbortGuard<'_> {
         if let Some(input) = self.input.take() {
             let now = self.shard.now();
             let key = self.key;
-            self.shard.with_state(|state, inner| {
-                state.abort_get(inner, key);
-                state.input(inner, now, key, input());
+            self.shard.with_state(|state, env| {
+                state.abort_get(env, key);
+                state.input(env, now, key, input());
             });
         }
     }

@@ -1,0 +1,147 @@
+//! A request under way, and how it is answered: refusals, and what every answer of a session carries.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, ORIGIN, SET_COOKIE, USER_AGENT, X_XSS_PROTECTION,
+};
+use http::{HeaderValue, StatusCode};
+use sedge_protocol::engine::Version;
+use sedge_protocol::engine::session::{Refused, Time};
+use sedge_protocol::sid::SessionId;
+
+use crate::application::{Application, Transport};
+use crate::hooks::{ConnectionError, ErrorContext, RequestInfo};
+use crate::http::answer::{Answer, Headers};
+use crate::http::head::Head;
+use crate::http::peer::Peer;
+use crate::http::query::EngineQuery;
+use crate::worker::Worker;
+
+/// A request under way: its head and its connection.
+pub(crate) struct Exchange {
+    pub(super) head: Head,
+    /// When it was complete.
+    pub(super) now: Time,
+    pub(super) peer: Peer,
+    /// It asks for a protocol switch to WebSocket.
+    pub(super) upgrade: bool,
+    pub(super) version: Version,
+    pub(super) base64: bool,
+    /// The `j` parameter.
+    pub(super) jsonp: Option<String>,
+}
+
+impl<A: Application> Worker<A> {
+    pub(super) fn apply_cors(&self, head: &Head, response: &mut Headers) {
+        if let Some(cors) = &self.shard.0.config.local.cors {
+            cors.apply(head.get(&ORIGIN), response);
+        }
+    }
+
+    pub(super) fn refuse_exchange(&self, exchange: &Exchange, context: ErrorContext) -> Answer {
+        self.refuse(&exchange.head, exchange.peer, exchange.upgrade, context)
+    }
+
+    pub(crate) fn refuse(
+        &self,
+        head: &Head,
+        peer: Peer,
+        upgrade: bool,
+        context: ErrorContext,
+    ) -> Answer {
+        let config = &self.shard.0.config;
+        let code = context.code();
+        self.shard.0.metrics.refused[code as usize].add(1);
+        tracing::debug!(%code, %context, "request refused");
+        let mut answer = Answer::from(if upgrade {
+            code.upgrade_response(context.refusal())
+        } else {
+            code.polling_response(context.refusal())
+        });
+        if let Some(hook) = &config.local.hooks.connection_error {
+            hook(&ConnectionError::new(context, head.target().to_owned(), peer.address));
+        }
+        if !upgrade {
+            self.apply_cors(head, &mut answer.headers);
+        }
+        answer
+    }
+
+    pub(super) fn refuse_session(&self, exchange: &Exchange, refused: Refused) -> Answer {
+        match refused {
+            // The official server answers these with an empty 400.
+            Refused::OverlappingGet | Refused::OverlappingPost => {
+                self.plain(exchange, StatusCode::BAD_REQUEST)
+            }
+            Refused::TransportMismatch | Refused::SecondUpgrade => {
+                let (transport, previous) = (Transport::Polling, Transport::WebSocket);
+                let context = ErrorContext::TransportMismatch { transport, previous };
+                self.refuse_exchange(exchange, context)
+            }
+            Refused::Ended => {
+                let query = EngineQuery::parse(exchange.head.query());
+                let sid = query.sid.unwrap_or_default().to_owned();
+                self.refuse_exchange(exchange, ErrorContext::SessionIdUnknown(sid))
+            }
+        }
+    }
+
+    /// A response without a body.
+    pub(super) fn plain(&self, exchange: &Exchange, status: StatusCode) -> Answer {
+        let mut response = Answer::new(status, Bytes::new());
+        response.headers.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        self.finish(exchange, &mut response, None);
+        response
+    }
+
+    /// Adds what every response of a session carries. `opened` is the id of a session that this
+    /// response opens.
+    pub(super) fn finish(
+        &self,
+        exchange: &Exchange,
+        response: &mut Answer,
+        opened: Option<&SessionId>,
+    ) {
+        let config = &self.shard.0.config;
+        let headers = &mut response.headers;
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // These browsers would otherwise look for scripts in JSON and offer to repair the page.
+        if let Some(agent) = exchange.head.text(&USER_AGENT)
+            && (agent.contains(";MSIE") || agent.contains("Trident/"))
+        {
+            headers.append(X_XSS_PROTECTION, HeaderValue::from_static("0"));
+        }
+        self.apply_cors(&exchange.head, headers);
+        if let Some(sid) = opened
+            && let Some(cookie) = &config.local.cookie
+            && let Some(value) = cookie.header_value(sid.text().as_str())
+        {
+            headers.append(SET_COOKIE, value);
+        }
+        self.header_hooks(exchange, headers, opened.is_some());
+    }
+
+    pub(super) fn header_hooks(&self, exchange: &Exchange, headers: &mut Headers, initial: bool) {
+        let hooks = &self.shard.0.config.local.hooks;
+        if hooks.initial_headers.is_none() && hooks.headers.is_none() {
+            return;
+        }
+        let parts = exchange.head.parts();
+        let info = RequestInfo {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            address: exchange.peer.address,
+        };
+        let mut map = std::mem::take(headers).into_map();
+        if let Some(hook) = &hooks.initial_headers
+            && initial
+        {
+            hook(&mut map, &info);
+        }
+        if let Some(hook) = &hooks.headers {
+            hook(&mut map, &info);
+        }
+        *headers = Headers::from_map(&map);
+    }
+}

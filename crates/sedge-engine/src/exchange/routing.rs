@@ -1,0 +1,211 @@
+//! HTTP requests of the Engine.IO path: which session they are for, and what is wrong with them.
+//!
+//! The same code serves the engine's own listeners and the tower service. A request runs on the shard
+//! that owns its session; one that arrives elsewhere is sent there whole.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::ORIGIN;
+use http::{Method, StatusCode};
+use sedge_protocol::engine::Version;
+use sedge_protocol::engine::session::Time;
+use sedge_protocol::sid::SessionId;
+
+use super::answers::Exchange;
+use crate::application::{Application, SessionKey, Transport};
+use crate::handshake::Handshake;
+use crate::hooks::ErrorContext;
+use crate::http::answer::{Answer, unavailable};
+use crate::http::body::RequestBody;
+use crate::http::head::{Head, is_plain};
+use crate::http::peer::Peer;
+use crate::http::query::{EngineQuery, requested_version};
+use crate::worker::Worker;
+use crate::worker::command::send_request;
+
+/// The session a request is for.
+enum Target {
+    New,
+    Existing(SessionKey),
+    /// On another shard of this process.
+    Elsewhere(usize),
+    /// On another worker of this host.
+    Sibling(u8),
+}
+
+impl<A: Application> Worker<A> {
+    /// Answers a request for the engine's path.
+    pub(crate) async fn handle(
+        self: Rc<Self>,
+        head: Head,
+        body: RequestBody,
+        peer: Peer,
+    ) -> Answer {
+        if let Some(response) = self.before_routing(&head) {
+            return response;
+        }
+        let query = EngineQuery::parse(head.query());
+        let upgrade = super::upgrade::is_upgrade(&head);
+        let now = self.shard.now();
+        let (transport, target) = match self.route(&head, &query, upgrade, now) {
+            Ok(routed) => routed,
+            Err(context) => return self.refuse(&head, peer, upgrade, context),
+        };
+        let version = requested_version(query.eio);
+        let base64 = query.b64;
+        let jsonp = query.jsonp.map(str::to_owned);
+        // What is rare is boxed: this future is moved for every request, so its size counts.
+        if let Target::Elsewhere(shard) = target {
+            return Box::pin(send_request(&self.shards[shard], head, body, peer)).await;
+        }
+        if let Target::Sibling(worker) = target {
+            return Box::pin(self.ask_sibling(worker, head, body, peer, upgrade)).await;
+        }
+        let exchange = Exchange { head, now, peer, upgrade, version, base64, jsonp };
+        match (target, transport) {
+            (Target::Existing(key), Transport::Polling) => {
+                self.polling_request(key, exchange, body).await
+            }
+            (Target::Existing(key), Transport::WebSocket) => self.upgrade_session(key, &exchange),
+            (_, transport) => Box::pin(self.open(transport, exchange)).await,
+        }
+    }
+
+    /// Opens a session, if that is allowed.
+    async fn open(self: Rc<Self>, transport: Transport, exchange: Exchange) -> Answer {
+        match self.admit(&exchange).await {
+            Err(context) => self.refuse_exchange(&exchange, context),
+            Ok(_) if self.is_full() => unavailable(),
+            Ok(handshake) => match transport {
+                Transport::Polling => self.open_polling(exchange, handshake).await,
+                Transport::WebSocket => self.open_websocket(&exchange, handshake),
+            },
+        }
+    }
+
+    /// Answers what is no request of the protocol: client files and CORS preflights.
+    fn before_routing(&self, head: &Head) -> Option<Answer> {
+        let config = &self.shard.0.config;
+        if let Some(cors) = &config.local.cors
+            && *head.method() == Method::OPTIONS
+        {
+            let mut response = Answer::new(StatusCode::NO_CONTENT, Bytes::new());
+            response.headers = cors.preflight(head);
+            return Some(response);
+        }
+        let files = config.local.client_files.as_ref()?;
+        let name = config.matches(head.path()).filter(|name| !name.is_empty())?;
+        let mut answer = Answer::from(files.respond(head.method(), name, &head.parts().headers)?);
+        self.apply_cors(head, &mut answer.headers);
+        Some(answer)
+    }
+
+    /// The checks of the official server's `verify`, in its order.
+    fn route(
+        &self,
+        head: &Head,
+        query: &EngineQuery<'_>,
+        upgrade: bool,
+        now: Time,
+    ) -> Result<(Transport, Target), ErrorContext> {
+        let config = &self.shard.0.config;
+        let transport = query
+            .transport
+            .and_then(|name| config.shared.transports.find(name))
+            .ok_or_else(|| ErrorContext::TransportUnknown(query.transport.map(str::to_owned)))?;
+        if head.get(&ORIGIN).is_some_and(|origin| !is_plain(origin)) {
+            return Err(ErrorContext::InvalidOrigin);
+        }
+        let target = match query.sid {
+            Some(sid) => self.find(sid, transport, requested_version(query.eio), now)?,
+            None if *head.method() != Method::GET => {
+                return Err(ErrorContext::BadHandshakeMethod(head.method().clone()));
+            }
+            None => Target::New,
+        };
+        let wrong = match (transport, upgrade) {
+            (Transport::WebSocket, false) => "no Upgrade: websocket header",
+            (Transport::Polling, true) => "transport=polling cannot be upgraded to",
+            _ => return Ok((transport, target)),
+        };
+        Err(ErrorContext::TransportHandshakeError(wrong.to_owned()))
+    }
+
+    fn find(
+        &self,
+        sid: &str,
+        transport: Transport,
+        version: Version,
+        now: Time,
+    ) -> Result<Target, ErrorContext> {
+        let inner = &self.shard.0;
+        let unknown = || ErrorContext::SessionIdUnknown(sid.to_owned());
+        let id = SessionId::parse(sid.as_bytes()).ok_or_else(unknown)?;
+        let owner = inner.codec.decode(&id).ok_or_else(unknown)?;
+        let local = &inner.config.local;
+        if let Some(sibling) = self.sibling_of(owner) {
+            return Ok(Target::Sibling(sibling));
+        }
+        if owner.node != local.node || owner.worker != local.worker {
+            return Err(unknown());
+        }
+        let shard = usize::from(owner.shard);
+        if shard != inner.index {
+            return if shard < self.shards.len() {
+                Ok(Target::Elsewhere(shard))
+            } else {
+                Err(unknown())
+            };
+        }
+        let found = self.shard.with_state(|state, env| {
+            let key = state.find(&id)?;
+            // The timer wheel is coarse: a session whose time is up is gone, whether it has been
+            // told or not.
+            state.fire_due(env, now, key);
+            state.conn(key).map(|conn| (key, conn.dialect.version, conn.transport()))
+        });
+        let (key, spoken, previous) = found.ok_or_else(unknown)?;
+        if spoken != version {
+            return Err(ErrorContext::ProtocolMismatch {
+                protocol: version.number(),
+                previous: spoken.number(),
+            });
+        }
+        if transport == Transport::Polling && previous != Transport::Polling {
+            return Err(ErrorContext::TransportMismatch { transport, previous });
+        }
+        Ok(Target::Existing(key))
+    }
+
+    /// The checks for new sessions only: the version and the application's own.
+    async fn admit(&self, exchange: &Exchange) -> Result<Arc<Handshake>, ErrorContext> {
+        let config = &self.shard.0.config;
+        if exchange.version == Version::V3 && !config.shared.allow_eio3 {
+            return Err(ErrorContext::UnsupportedProtocolVersion(3));
+        }
+        let handshake = Arc::new(Handshake::new(
+            &exchange.head,
+            exchange.peer.address,
+            exchange.peer.secure,
+            config.local.keep_handshake_headers,
+        ));
+        let Some(allow) = &config.local.hooks.allow_request else { return Ok(handshake) };
+        let asked = if config.local.keep_handshake_headers {
+            Arc::clone(&handshake)
+        } else {
+            let Exchange { head, peer, .. } = exchange;
+            Arc::new(Handshake::new(head, peer.address, peer.secure, true))
+        };
+        allow(asked).await.map_err(ErrorContext::Forbidden)?;
+        Ok(handshake)
+    }
+
+    fn is_full(&self) -> bool {
+        self.shard.session_count() >= self.shard.0.config.local.sessions_max
+            || self.shard.0.closing.get()
+            || self.refusing.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,6 @@
+//! Byte streams under connections, and how they move to another thread or process. Nothing here knows
+//! what the bytes mean.
+
+pub(crate) mod io;
+pub(crate) mod passed;
+pub(crate) mod timed_io;
