@@ -66,7 +66,7 @@ static ENGINE: [Single<EngineMetrics>; 10] = [
     ),
 ];
 
-static SOCKETS: [Single<SocketMetrics>; 11] = [
+static SOCKETS: [Single<SocketMetrics>; 12] = [
     gauge("sedge_sockets", "Connected sockets, over all namespaces.", |m| m.sockets),
     gauge(
         "sedge_handlers_in_flight",
@@ -90,6 +90,11 @@ static SOCKETS: [Single<SocketMetrics>; 11] = [
         "sedge_acknowledgements_received_total",
         "Acknowledgements received that were waited for.",
         |m| m.acks_in,
+    ),
+    counter(
+        "sedge_acknowledgements_ignored_total",
+        "Acknowledgements received that nobody waited for.",
+        |m| m.acks_ignored,
     ),
     counter(
         "sedge_handler_errors_total",

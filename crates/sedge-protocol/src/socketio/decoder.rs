@@ -53,7 +53,7 @@ struct Awaiting {
     nsp: Cow<'static, str>,
     nsp_query: Option<String>,
     id: Option<u64>,
-    name: String,
+    name: Option<String>,
     text: Box<str>,
     spans: Spans,
     expected: usize,
@@ -167,7 +167,7 @@ impl Awaiting {
             nsp: if packet.nsp == "/" { "/".into() } else { packet.nsp.into_owned().into() },
             nsp_query: packet.nsp_query.map(Cow::into_owned),
             id: packet.id,
-            name: packet.name.into_owned(),
+            name: packet.name.map(Cow::into_owned),
             text,
             spans,
             expected,
@@ -183,7 +183,7 @@ impl Awaiting {
             nsp: self.nsp,
             nsp_query: self.nsp_query.map(Cow::Owned),
             id: self.id,
-            name: self.name.into(),
+            name: self.name.map(Cow::Owned),
             data: Data::Values(values),
         })
     }

@@ -21,6 +21,7 @@ mod decode_limits;
 mod decoder;
 mod error;
 mod json;
+mod json_read;
 mod key;
 mod message;
 mod msgpack;

@@ -47,10 +47,10 @@ pub trait CustomDecoder: Send {
 /// Encoding. Each method clears `out` and leaves the messages of one packet there, or nothing if
 /// it fails.
 ///
-/// **Arguments** (`args`): a tuple, or an array `[T; N]`, is the list of arguments; `()` is the
-/// empty list; anything else is one argument. A `Vec` is one argument, an array; see
-/// [`super::ArgList`] for lists whose length is not known beforehand. `serde_json::Value::Null`
-/// cannot be told from `()`: where it may occur, write `(value,)`. [`Value::Null`] is an argument.
+/// **Arguments** (`args`): a tuple or an array `[T; N]` is the list of arguments; `()` is the
+/// empty list; anything else is one argument, a `Vec`, a slice and JSON's null too. An array that is to be
+/// one argument is written `(array,)` or `&array[..]`; see [`super::ArgList`] for lists whose length is
+/// not known beforehand.
 ///
 /// **Binary data** is whatever serializes as serde's bytes: `bytes::Bytes`, the types of
 /// `serde_bytes`, [`Value::Binary`]. A `Vec<u8>` is an array of numbers. The official parser

@@ -6,14 +6,17 @@ use std::ops::Deref;
 use sedge_protocol::socketio::{self, ArgsError};
 use serde::de::DeserializeOwned;
 
-use super::FromContext;
+use crate::api::ack::FromAck;
+use crate::core::stage::{Context, EventStage, SocketStage};
 use crate::error::ExtractError;
-use crate::handler::stage::{Context, EventStage, SocketStage};
+use crate::handler::from_context::FromContext;
 
-/// The event's arguments as `T`. A tuple takes them one by one, `()` takes none, and any other
-/// type takes the first. Surplus arguments are ignored; a missing one is `None` for an `Option`.
+/// The event's arguments as `T`. A tuple or an array `[T; N]` takes them one by one, `()` takes none, and
+/// any other type takes the first: an argument that is an array is a `Vec`, or `([T; N],)`. Surplus
+/// arguments are ignored; a missing one is `None` for an `Option`.
 ///
-/// Binary arguments decode into `bytes::Bytes` and `Vec<u8>`. If the arguments are of another
+/// Numbers are JavaScript's: `3.0` is an integer, and `1e400` is infinite. The text `"3"` is no number. Binary
+/// arguments decode into `bytes::Bytes` and `Vec<u8>`. If the arguments are of another
 /// type the handler is not called; [`TryData`] is for handlers that want to answer to that.
 #[derive(Clone, Copy, Debug)]
 pub struct Data<T>(pub T);
@@ -52,6 +55,12 @@ impl Deref for Args {
 impl serde::Serialize for Args {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
+    }
+}
+
+impl FromAck for Args {
+    fn from_ack(args: socketio::Args<'static>) -> Result<Self, ArgsError> {
+        Ok(Args(args))
     }
 }
 
