@@ -7,7 +7,7 @@ use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX};
+use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX, READ_TURNS};
 use crate::net::io::Io;
 use crate::shard::outbox::Outbox;
 
@@ -35,6 +35,15 @@ impl LastWords {
 impl Drop for LastWords {
     fn drop(&mut self) {
         LINGERING.set(LINGERING.get() - 1);
+    }
+}
+
+/// Returns after the other tasks of this thread have read what had arrived when this was called.
+pub(crate) async fn let_others_read() {
+    // tokio looks for what has arrived before it goes on here. A connection that is new may have to be
+    // accepted and registered first, which is a turn each.
+    for _ in 0..READ_TURNS {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -19,6 +19,7 @@ use crate::hooks::Hooks;
 use crate::http::client_files::ClientFiles;
 use crate::http::cookie::SetCookie;
 use crate::http::cors::CorsPolicy;
+use crate::net::pace::PaceLimit;
 use crate::net::passed::SiblingsHandle;
 
 mod builder;
@@ -91,10 +92,14 @@ pub struct Local {
     pub(crate) initial_packet: Option<InitialPacket>,
     /// Whether the handshake keeps the request's headers.
     pub(crate) keep_handshake_headers: bool,
-    /// For a request head to arrive, idle time before it included.
+    /// For a request head to arrive.
     pub(crate) head_timeout: Duration,
-    /// For a request body to arrive.
+    /// For the next request on a connection.
+    pub(crate) keep_alive_timeout: Duration,
+    /// For a request body or an answer, before its rate counts.
     pub(crate) body_timeout: Duration,
+    /// Bytes a second of a request body or an answer.
+    pub(crate) transfer_rate_min: usize,
     /// Bytes of a request head.
     pub(crate) head_bytes_max: usize,
     /// Header lines of a request.
@@ -178,6 +183,13 @@ impl Config {
     /// The threads that serve connections.
     pub fn shards(&self) -> usize {
         self.local.shards
+    }
+}
+
+impl Local {
+    /// How slow a client may be.
+    pub(crate) fn pace(&self) -> PaceLimit {
+        PaceLimit { grace: self.body_timeout, rate_min: self.transfer_rate_min }
     }
 }
 

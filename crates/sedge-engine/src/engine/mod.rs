@@ -3,10 +3,8 @@
 pub(crate) mod inlet;
 pub(crate) mod tower;
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +17,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::application::Application;
 use crate::config::Config;
-use crate::exchange::answers::poll_answer;
 use crate::limits::LAST_POLL;
 use crate::serve::listener;
 use crate::shard::Shard;
@@ -267,6 +264,13 @@ async fn serve_commands<A: Application>(
                     }
                 }
             }
+            Command::ReadAll(reply) => {
+                tasks::spawn_local(async move {
+                    tasks::let_others_read().await;
+                    // Who asked may have lost patience.
+                    let _ = reply.send(());
+                });
+            }
             Command::Listen(address, options, reply) => {
                 let listening = listener::start(worker, address, options).map(|(l, task)| {
                     listeners.push(task);
@@ -293,9 +297,8 @@ async fn serve_commands<A: Application>(
 
 async fn serve_forwarded<A: Application>(worker: Rc<Worker<A>>, forwarded: Forwarded) {
     let Forwarded { head, body, peer, mut reply } = forwarded;
-    let mut answering = pin!(worker.handle(head, body, peer));
     tokio::select! {
-        answer = poll_fn(|cx| poll_answer(answering.as_mut(), cx)) => {
+        answer = worker.handle(head, body, peer) => {
             let _ = reply.send(answer);
         }
         // The client has gone; dropping the handler reports it.

@@ -1,48 +1,51 @@
-//! The stream under an HTTP connection, with deadlines: for request heads to arrive, which also ends
-//! idle kept-alive connections, and for answers to be taken.
-//!
-//! hyper can watch over heads itself, but sets a timer for every request. Here a connection has one,
-//! and none at all if its only request becomes a WebSocket at once.
+//! The stream under hyper, with deadlines: for a request to begin, for its head to be complete, and for
+//! answers to be taken. hyper can watch over heads itself, but sets a timer for every request.
 
 use std::cell::Cell;
-use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::io::Io;
-
-/// Looks at a connection in the time of one head timeout. A connection is given up after the last
-/// of them in a row that saw nothing happen, so at the latest after one more.
-const LOOKS: u32 = 4;
+use super::pace::{Alarm, Pace, PaceLimit};
+use crate::config::Local;
 
 /// A stream that fails when its client is too slow.
 pub(crate) struct TimedIo {
     io: Io,
-    /// Bytes that were read and put back.
+    /// Bytes that were read before.
     ahead: Bytes,
     activity: Activity,
+    keep_alive_timeout: Duration,
     head_timeout: Duration,
-    write_timeout: Duration,
-    /// Until the next look for new requests; from the first time that nothing is there to read.
-    next_look: Option<Pin<Box<Sleep>>>,
-    /// Requests begun until the last look.
+    pace: PaceLimit,
+    alarm: Alarm,
+    /// Of the head that is awaited.
+    deadline: Instant,
+    head_has_begun: bool,
+    /// Requests begun until then.
     begun: u32,
-    /// Looks in a row at which nothing had happened.
-    in_vain: u32,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first write that had to wait until all is written.
+    stalled: Option<(Pace, Alarm)>,
 }
 
-/// What the HTTP server tells of its requests.
+/// What the HTTP server and its stream know of its requests.
 #[derive(Clone, Default)]
-pub(crate) struct Activity(Rc<Cell<(u32, u32)>>);
+pub(crate) struct Activity(Rc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    begun: Cell<u32>,
+    under_way: Cell<u32>,
+    /// Something was written since the last flush.
+    unwritten: Cell<bool>,
+}
 
 /// A request under way, until it is dropped.
 pub(crate) struct UnderWay(Activity);
@@ -50,39 +53,42 @@ pub(crate) struct UnderWay(Activity);
 impl Activity {
     /// The head of a request is complete.
     pub(crate) fn begin(&self) -> UnderWay {
-        let (begun, under_way) = self.0.get();
-        self.0.set((begun.wrapping_add(1), under_way + 1));
+        self.0.begun.set(self.0.begun.get().wrapping_add(1));
+        self.0.under_way.set(self.0.under_way.get() + 1);
         UnderWay(self.clone())
     }
 
-    fn is_busy(&self) -> bool {
-        self.0.get().1 > 0
+    /// Whether a request has been answered, and all answers are written.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.0.begun.get() > 0 && !self.is_busy() && !self.0.unwritten.get()
     }
 
-    fn begun(&self) -> u32 {
-        self.0.get().0
+    fn is_busy(&self) -> bool {
+        self.0.under_way.get() > 0
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let (begun, under_way) = self.0.0.get();
-        self.0.0.set((begun, under_way.saturating_sub(1)));
+        let counts = &self.0.0;
+        counts.under_way.set(counts.under_way.get().saturating_sub(1));
     }
 }
 
 impl TimedIo {
-    /// `head_timeout` is for a head, `write_timeout` for a write to make any progress.
-    pub(crate) fn new(io: Io, head_timeout: Duration, write_timeout: Duration) -> TimedIo {
+    /// `ahead` is read again before anything else.
+    pub(crate) fn new(io: Io, ahead: Bytes, local: &Local) -> TimedIo {
         TimedIo {
             io,
-            ahead: Bytes::new(),
+            head_has_begun: !ahead.is_empty(),
+            ahead,
             activity: Activity::default(),
-            head_timeout,
-            write_timeout,
-            next_look: None,
+            keep_alive_timeout: local.keep_alive_timeout,
+            head_timeout: local.head_timeout,
+            pace: local.pace(),
+            alarm: Alarm::default(),
+            deadline: Instant::now() + local.head_timeout,
             begun: 0,
-            in_vain: 0,
             stalled: None,
         }
     }
@@ -91,42 +97,27 @@ impl TimedIo {
         self.activity.clone()
     }
 
-    /// Has these bytes read again, before anything else.
-    pub(crate) fn put_back(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
-    }
-
     pub(crate) fn into_inner(self) -> Io {
         self.io
     }
 
-    /// Fails if no request has come for too long; otherwise has the task woken for the next look.
-    fn look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let period = self.head_timeout / LOOKS;
-        let sleep = self.next_look.get_or_insert_with(|| Box::pin(tokio::time::sleep(period)));
-        while sleep.as_mut().poll(cx).is_ready() {
-            let begun = self.activity.begun();
-            if begun != self.begun || self.activity.is_busy() || self.stalled.is_some() {
-                (self.begun, self.in_vain) = (begun, 0);
-            } else {
-                self.in_vain += 1;
-            }
-            if self.in_vain >= LOOKS {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            sleep.as_mut().reset(Instant::now() + period);
+    /// Fails if no head has come for too long; otherwise has the task woken then.
+    fn watch_heads(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_busy() {
+            return Poll::Pending;
         }
-        Poll::Pending
+        let begun = self.activity.0.begun.get();
+        if begun != self.begun {
+            (self.begun, self.head_has_begun) = (begun, false);
+            self.deadline = Instant::now() + self.keep_alive_timeout;
+        }
+        self.alarm.poll(cx, self.deadline).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
-            self.stalled = None;
-            return poll;
-        }
-        let timeout = self.write_timeout;
-        let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        sleep.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    fn watch_writes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let limit = self.pace;
+        let (pace, alarm) = self.stalled.get_or_insert_with(|| (Pace::new(), Alarm::default()));
+        alarm.poll(cx, pace.deadline(limit)).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -142,26 +133,59 @@ impl AsyncRead for TimedIo {
             return Poll::Ready(Ok(()));
         }
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
-        if poll.is_ready() { poll } else { self.look(cx) }
+        if poll.is_pending() {
+            return self.watch_heads(cx);
+        }
+        if !self.activity.is_busy() && !std::mem::replace(&mut self.head_has_begun, true) {
+            self.begun = self.activity.0.begun.get();
+            self.deadline = Instant::now() + self.head_timeout;
+        }
+        poll
     }
 }
 
 impl AsyncWrite for TimedIo {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.watch(cx, poll)
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.0.unwritten.set(true);
+        match Pin::new(&mut self.io).poll_write_vectored(cx, bufs) {
+            Poll::Ready(result) => {
+                if let (Ok(written), Some((pace, _))) = (&result, &mut self.stalled) {
+                    pace.advance(*written);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.watch_writes(cx).map(|late| late.map(|()| 0)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.io).poll_flush(cx);
-        self.watch(cx, poll)
+        if poll.is_pending() {
+            return self.watch_writes(cx);
+        }
+        self.stalled = None;
+        self.activity.0.unwritten.set(false);
+        poll
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -1,6 +1,7 @@
 //! Connections, from their acceptance to the requests they bring: [`listener`] spreads them over the shards,
-//! [`native`] and [`hyper`] read their requests.
+//! [`connection`] is one of them, and [`native`] and [`hyper`] read its requests.
 
-pub(crate) mod hyper;
+mod connection;
+mod hyper;
 pub(crate) mod listener;
-pub(crate) mod native;
+mod native;

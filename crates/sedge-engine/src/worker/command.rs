@@ -64,6 +64,8 @@ pub(crate) enum Command<A: Application> {
     Accept(Box<Passed>, Arc<ListenerContext>),
     /// A connection whose WebSocket handshake was answered elsewhere.
     Adopt(Box<Adoption>),
+    /// Answered once all connections have been read that had something to read.
+    ReadAll(oneshot::Sender<()>),
     Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
     Shutdown(Duration, oneshot::Sender<()>),
 }
@@ -106,5 +108,8 @@ pub(crate) async fn send_request<A: Application>(
     if shard.sender.send(Command::Request(forwarded)).await.is_err() {
         return unavailable();
     }
-    answer.await.unwrap_or_else(|_| unavailable())
+    let mut answer = answer.await.unwrap_or_else(|_| unavailable());
+    // Its session is not one of this shard's.
+    answer.delivers = None;
+    answer
 }

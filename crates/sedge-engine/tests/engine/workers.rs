@@ -185,7 +185,7 @@ fn unusual_requests_reach_their_session_too() {
     let long = "x".repeat(300_000);
     let chunked = format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n4{long}\r\n", long.len() + 1);
     for request in [
-        format!("POST {target} HTTP/1.1\r\nhost: a\r\n{chunked}0\r\n\r\n"),
+        format!("POST http://a{target} HTTP/1.1\r\nhost: a\r\n{chunked}0\r\n\r\n"),
         format!("GET {target} HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"),
     ] {
         let mut http = RawHttp::connect(servers[0].at());
@@ -202,7 +202,7 @@ fn unusual_requests_reach_their_session_too() {
     let mut http = RawHttp::connect(servers[1].at());
     http.get("/elsewhere");
     // A GET that waits at the sibling and is given up is noticed there.
-    http.send("GET", target, &[], b"");
+    http.send("GET", &format!("http://a{target}"), &[], b"");
     servers[2].await_metrics(|m| m.polls_waiting == 1);
     drop(http);
     servers[2].await_metrics(|m| m.polls_waiting == 0 && m.sessions_polling == 0);
