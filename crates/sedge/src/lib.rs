@@ -116,6 +116,8 @@ pub use sedge_engine::{
     Metrics as EngineMetrics, NotFound, NotPassed, Passed, PassedStream, Passing, PeerAddr,
     ResponseBody, SameSite, Siblings, StartError, Transport,
 };
+pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies};
+pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
 pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{
     ArgsError, CustomDecoder, CustomParser, EncodeError, Message, MessageRef, Number, PacketKind,
