@@ -22,7 +22,7 @@ impl Peer {
             return self;
         }
         let client = proxies.client(|name| head.values(name), self.address.map(|peer| peer.ip()));
-        let named = client.address.map(|ip| SocketAddr::new(ip, client.port.unwrap_or_default()));
+        let named = client.address.map(|ip| SocketAddr::new(ip, client.port));
         Peer {
             address: named.or(self.address),
             secure: client.secure.unwrap_or(self.secure),

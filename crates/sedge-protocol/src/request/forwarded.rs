@@ -39,8 +39,8 @@ pub struct Proxies {
 pub struct Client {
     /// Its address.
     pub address: Option<IpAddr>,
-    /// Its port, where proxies write it.
-    pub port: Option<u16>,
+    /// Its port, where proxies write it; 0 elsewhere.
+    pub port: u16,
     /// Whether it has an encrypted connection.
     pub secure: Option<bool>,
 }
@@ -95,7 +95,7 @@ fn items<'l>(lines: impl Iterator<Item = &'l [u8]>) -> impl Iterator<Item = &'l 
 /// is replaced by what stands further right and is as good.
 struct Hops<'t> {
     trusted: &'t Networks,
-    found: Option<(IpAddr, Option<u16>)>,
+    found: Option<(IpAddr, u16)>,
     secure: Option<bool>,
     /// Which hop that is, and how many there are.
     at: usize,
@@ -107,7 +107,7 @@ impl<'t> Hops<'t> {
         Hops { trusted, found: None, secure: None, at: 0, count: 0 }
     }
 
-    fn meet(&mut self, hop: Option<(IpAddr, Option<u16>)>, secure: Option<bool>) {
+    fn meet(&mut self, hop: Option<(IpAddr, u16)>, secure: Option<bool>) {
         let better = match hop {
             None => true,
             Some((address, _)) => self.found.is_none() || !self.trusted.contains(address),
@@ -119,8 +119,8 @@ impl<'t> Hops<'t> {
     }
 
     fn client(&self) -> Client {
-        let (address, port) = self.found.map_or((None, None), |(ip, port)| (Some(ip), port));
-        Client { address, port, secure: self.secure }
+        let (address, port) = self.found.unzip();
+        Client { address, port: port.unwrap_or_default(), secure: self.secure }
     }
 }
 
@@ -137,17 +137,17 @@ fn trim(text: &[u8]) -> &[u8] {
 }
 
 /// An address as proxies write it: with or without a port, IPv6 with or without brackets.
-fn address(text: &[u8]) -> Option<(IpAddr, Option<u16>)> {
+fn address(text: &[u8]) -> Option<(IpAddr, u16)> {
     /// The longest address with brackets and a port.
     const LONGEST: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535".len();
 
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= LONGEST)?;
     let (found, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
-        let port = if port.is_empty() { None } else { read_port(port.strip_prefix(':')?)? };
+        let port = if port.is_empty() { 0 } else { read_port(port.strip_prefix(':')?)? };
         (IpAddr::V6(address.parse::<Ipv6Addr>().ok()?), port)
     } else if let Ok(address) = text.parse::<IpAddr>() {
-        (address, None)
+        (address, 0)
     } else {
         let (address, port) = text.split_once(':')?;
         (IpAddr::V4(address.parse().ok()?), read_port(port)?)
@@ -155,14 +155,14 @@ fn address(text: &[u8]) -> Option<(IpAddr, Option<u16>)> {
     Some((found.to_canonical(), port))
 }
 
-/// A port, or `None` for the hidden name that RFC 7239 allows in its place. The outer `None`: it is neither.
-fn read_port(text: &str) -> Option<Option<u16>> {
+/// A port, or 0 for the hidden name that RFC 7239 allows in its place.
+fn read_port(text: &str) -> Option<u16> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if let Some(hidden) = text.strip_prefix('_') {
-        return (!hidden.is_empty() && hidden.bytes().all(word)).then_some(None);
+        return (!hidden.is_empty() && hidden.bytes().all(word)).then_some(0);
     }
     let digits = (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok())
+    digits.then(|| text.parse().unwrap_or_default())
 }
 
 /// The elements of a `Forwarded` value: split at commas that are in no quotes.
@@ -195,7 +195,7 @@ fn split_unquoted(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
 }
 
 /// The address in the `for` of one element, and what its `proto` says.
-fn forwarded_for(element: &[u8]) -> (Option<(IpAddr, Option<u16>)>, Option<bool>) {
+fn forwarded_for(element: &[u8]) -> (Option<(IpAddr, u16)>, Option<bool>) {
     let mut rest = Some(element);
     let (mut hop, mut proto, mut twice) = (None, None, false);
     while let Some(text) = rest {
@@ -341,9 +341,7 @@ mod tests {
 
     #[test]
     fn a_port_is_kept_where_it_is_written() {
-        for (hop, port) in
-            [("192.0.2.1:1234", Some(1234)), ("[2001:db8::1]:80", Some(80)), ("192.0.2.1", None)]
-        {
+        for (hop, port) in [("192.0.2.1:1234", 1234), ("[2001:db8::1]:80", 80), ("192.0.2.1", 0)] {
             let lines = format!("X-Forwarded-For: {hop}\r\n");
             assert_eq!(client(&lines, Header::XForwardedFor, "10.0.0.1").port, port, "{hop}");
         }

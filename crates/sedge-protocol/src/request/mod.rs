@@ -128,7 +128,8 @@ impl Seen {
         // Most lines are told apart by their length.
         match name.len() {
             4 if is(b"host") => {
-                if std::mem::replace(&mut self.has_host, true) || !is_host(value) {
+                let again = std::mem::replace(&mut self.has_host, true);
+                if again || !is_host(value) {
                     return Err(Refusal::Host);
                 }
             }

@@ -274,7 +274,7 @@ fn refused(bytes: &[u8], reason: Invalid) {
         let part = scan(&bytes[..end], LIMITS);
         assert!(part == Scan::Partial || part == expected, "{end}: {part:?}");
     }
-    for behind in [&b""[..], b"\r\n\r\n", BROWSER.as_bytes(), &[0; 20_000]] {
+    for behind in [&b""[..], b"\r\n\r\n", BROWSER.as_bytes(), &vec![0; 20_000]] {
         assert_eq!(scan(&[bytes, behind].concat(), LIMITS), expected);
     }
 }
