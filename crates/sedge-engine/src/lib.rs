@@ -54,6 +54,7 @@ pub mod hooks;
 mod http;
 pub mod limits;
 mod net;
+pub mod panics;
 
 // One thread and its sessions.
 mod shard;

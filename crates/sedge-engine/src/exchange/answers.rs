@@ -1,8 +1,12 @@
 //! A request under way, and how it is answered: refusals, and what every answer of a session carries.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, ORIGIN, SET_COOKIE, USER_AGENT, X_XSS_PROTECTION,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, ORIGIN, SET_COOKIE, USER_AGENT, X_XSS_PROTECTION,
 };
 use http::{HeaderValue, StatusCode};
 use sedge_protocol::engine::Version;
@@ -16,6 +20,7 @@ use crate::http::answer::{Answer, Headers};
 use crate::http::head::Head;
 use crate::http::peer::Peer;
 use crate::http::query::EngineQuery;
+use crate::panics;
 use crate::worker::Worker;
 
 /// A request under way: its head and its connection.
@@ -30,6 +35,23 @@ pub(crate) struct Exchange {
     pub(super) base64: bool,
     /// The `j` parameter.
     pub(super) jsonp: Option<String>,
+}
+
+/// Polls what answers a request. If a hook of the application panics, that costs its request only.
+pub(crate) fn poll_answer(
+    answering: Pin<&mut impl Future<Output = Answer>>,
+    cx: &mut Context<'_>,
+) -> Poll<Answer> {
+    panics::poll(answering, cx).map(|answer| answer.unwrap_or_else(|words| panicked(&words)))
+}
+
+/// The answer to a request during which the application's code has panicked.
+pub(crate) fn panicked(words: &str) -> Answer {
+    tracing::error!(words, "a hook or the fallback service panicked; its client is answered 500");
+    let mut answer = Answer::new(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new());
+    // What else the client sends may belong to the upgrade or the body that came to nothing.
+    answer.headers.append(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 impl<A: Application> Worker<A> {

@@ -10,6 +10,7 @@ mod forwarded;
 mod frames;
 mod headers;
 mod limits;
+mod panics;
 mod polling;
 mod requests;
 mod services;
