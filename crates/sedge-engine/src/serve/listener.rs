@@ -96,7 +96,7 @@ fn assign<A: Application>(
         sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         return;
     }
-    let peer = Peer { address: Some(address), secure: false };
+    let peer = Peer { address: Some(address), unix: false, secure: false };
     if shard == own {
         spawn_connection(worker, Io::Tcp(stream), peer, Bytes::new(), Arc::clone(context));
         return;
@@ -115,7 +115,7 @@ pub(crate) fn take_over<A: Application>(
     context: Arc<ListenerContext>,
 ) {
     let Passed { stream, peer, secure, read } = connection;
-    let peer = Peer { address: peer, secure };
+    let peer = Peer { address: peer, unix: peer.is_none(), secure };
     match stream.attach() {
         Ok(io) => spawn_connection(worker, io, peer, read, context),
         Err(error) => sedge_log::warn_rarely!(%error, "a connection cannot be registered"),
