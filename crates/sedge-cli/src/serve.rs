@@ -38,7 +38,10 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
     nofile::raise();
     let running = start(settings).await?;
-    let first = signals.next().await;
+    let first = tokio::select! {
+        first = signals.next() => first,
+        failure = running.server.failed() => return Err(Failure::Ended(failure.to_string())),
+    };
     tracing::info!(signal = first.name, "ending: clients are being closed");
     tokio::select! {
         clean = running.drain(settings) => {
