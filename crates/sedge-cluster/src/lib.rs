@@ -17,12 +17,14 @@
 
 #![cfg(target_os = "linux")]
 
+mod accept;
 mod admin;
 mod builder;
 pub mod bus;
 mod channel;
 pub mod control;
 pub mod drain;
+mod ended;
 mod error;
 mod fd;
 mod interest;
@@ -30,6 +32,7 @@ pub mod limits;
 mod listen;
 mod metrics;
 mod passed;
+mod run;
 mod run_dir;
 mod supervisor;
 mod tasks;
@@ -40,13 +43,11 @@ pub use builder::{Cluster, ClusterBuilder};
 pub use bus::UnixBus;
 pub use control::{ClusterState, Status, WorkerState, WorkerStatus};
 pub use drain::{Batch, Drain, DrainReason, Pacing};
+pub use ended::Ended;
 pub use error::ClusterError;
 pub use listen::Listen;
 pub use passed::{Passed, Stream};
 pub use run_dir::default_run_dir;
-pub use supervisor::Ended;
-pub use wire::control::Stats;
-pub use worker::{Connections, Drains, NotPassed, PassReason, Siblings, Worker};
 
-/// The environment variable that makes a process a worker. Only a supervisor sets it.
-pub const WORKER_VARIABLE: &str = "SEDGE_WORKER";
+pub use wire::control::{Stats, WORKER_VARIABLE};
+pub use worker::{Connections, Drains, NotPassed, PassReason, Siblings, Worker};

@@ -23,6 +23,9 @@ pub(crate) const DEFAULT_HEARTBEATS_MISSED_MAX: u32 = 10;
 /// of processor time, and the others are better off.
 pub(crate) const HEARTBEATS_MISSED_SUSPECT: u32 = 3;
 
+/// Between two looks at a worker's work that stands still: it is found to go on again soon after it does.
+pub(crate) const PROGRESS_LOOK: Duration = Duration::from_millis(20);
+
 /// A worker that served for this long has not failed at its start: its next end is the first.
 pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(30);
 
@@ -131,6 +134,9 @@ pub(crate) const TEXT_PART_BYTES: usize = 8 * 1024;
 
 /// Bytes of one worker's metrics: hundreds of shards.
 pub(crate) const METRICS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Requests for metrics that may wait for one worker; beyond it, they are answered without it.
+pub(crate) const METRICS_WAITING_MAX: usize = 8;
 
 /// For all workers to answer with their metrics.
 pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(1);

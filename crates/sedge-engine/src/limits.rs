@@ -152,6 +152,10 @@ pub(crate) const GATHER_MAX: usize = 4096;
 pub(crate) const VECTOR_MAX: usize = 64;
 
 // The relations that the validation of a configuration checks must hold for the defaults.
+/// Between two signs of life of a shard that has nothing to do: a fraction of the interval at which a
+/// supervisor looks (1 s), and too rare to cost anything.
+pub(crate) const PULSE: Duration = Duration::from_millis(250);
+
 const _: () = assert!(DEFAULT_MAX_PAYLOAD >= MAX_PAYLOAD_MIN);
 const _: () = assert!(DEFAULT_MAX_PAYLOAD <= MAX_PAYLOAD_MAX);
 const _: () = assert!(DEFAULT_OUTBOX_BYTES_MAX >= DEFAULT_MAX_PAYLOAD);

@@ -8,8 +8,9 @@ use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX};
+use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX, PULSE};
 use crate::net::io::Io;
+use crate::shard::Shard;
 use crate::shard::outbox::Outbox;
 
 thread_local! {
@@ -47,6 +48,16 @@ pub(crate) fn spawn_local(future: impl Future<Output = ()> + 'static) -> JoinHan
 /// Runs a future on whatever runtime calls this, on any of its threads.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(future)
+}
+
+/// Counts a shard's turns while there is nothing else to do, so that whoever watches sees it alive.
+pub(crate) fn pulse(shard: Shard) {
+    spawn_local(async move {
+        loop {
+            shard.0.metrics.turns.add(1);
+            tokio::time::sleep(PULSE).await;
+        }
+    });
 }
 
 /// Carries bytes both ways until both ends are closed, or one breaks. First, each end is written what is

@@ -64,9 +64,8 @@ impl Server {
         let server = self.clone();
         worker.report_from(move || server.stats());
         let server = self.clone();
-        worker.check_by(move || {
-            let server = server.clone();
-            async move { server.shards_answer().await }
+        worker.progress_from(move || {
+            server.metrics().engine.iter().map(|shard| shard.turns).collect()
         });
         worker.ready().await?;
         let drain = tokio::select! {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::passer::Accepted;
-use super::{Supervisor, count};
+use super::state::{Supervisor, count};
 use crate::limits::{REFUSAL_LINGER, REFUSAL_LINGER_BYTES_MAX, REFUSALS_MAX};
 use crate::{fd, tasks};
 

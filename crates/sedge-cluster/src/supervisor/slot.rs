@@ -22,11 +22,25 @@ pub(crate) enum Order {
     Kill,
 }
 
+/// What a worker may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Everything.
+    Up,
+    /// New sessions only if nobody is up: a worker that does not answer is better than none.
+    LastResort,
+    /// What belongs to its own sessions.
+    OwnSessions,
+    /// Nothing.
+    Down,
+}
+
 /// A worker's place.
 pub(crate) struct Slot {
     pub(crate) index: u8,
     /// The worker in the router's table.
     pub(crate) target: Cell<TargetId>,
+    pub(crate) standing: Cell<Standing>,
     pub(crate) view: RefCell<View>,
     /// The way to the worker, while it is ready.
     pub(crate) passer: RefCell<Option<Rc<Passer>>>,
@@ -67,6 +81,7 @@ impl Slot {
         Slot {
             index,
             target: Cell::new(target),
+            standing: Cell::new(Standing::Down),
             view: RefCell::new(view),
             passer: RefCell::default(),
             order: watch::Sender::new(Order::Serve),

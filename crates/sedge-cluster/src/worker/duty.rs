@@ -1,6 +1,7 @@
 //! What a worker does for its supervisor, beside its work: heartbeats, metrics, ending when it is
 //! told to, and ending when nobody is left to tell it.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Duty, EXIT_DEADLINE, EXIT_ORPHANED};
 use crate::drain::{Drain, DrainReason};
 use crate::limits::{
-    CONTROL_BYTES_MAX, DRAIN_GRACE, METRICS_BYTES_MAX, ORPHAN_LOOK, TEXT_PART_BYTES,
+    CONTROL_BYTES_MAX, DRAIN_GRACE, METRICS_BYTES_MAX, ORPHAN_LOOK, PROGRESS_LOOK, TEXT_PART_BYTES,
 };
 use crate::tasks;
 use crate::wire::control::{self, DrainOrder, Stats, ToSupervisor, ToWorker};
@@ -55,9 +56,7 @@ pub(super) async fn serve(
     let supervised = async {
         tokio::select! {
             () = supervised(&duty) => {}
-            // If the supervisor does not take an answer, it is gone, which the other one notices, or
-            // it will find this worker hanging.
-            _ = answer_heartbeats(&duty) => std::future::pending().await,
+            never = answer_heartbeats(&duty) => match never {},
         }
     };
     tokio::pin!(supervised);
@@ -96,19 +95,41 @@ fn on_signal(duty: &Arc<Duty>, drain: DrainOrder, number: i32, told: &mut bool) 
     begin(duty, Drain::new(&drain, DrainReason::Signal, Instant::now()));
 }
 
-/// Answers heartbeats. Those that come during a check are answered by the next one.
-async fn answer_heartbeats(duty: &Duty) -> io::Result<()> {
+/// Answers heartbeats, for as long as the work goes on. Those that come while it stands still are
+/// answered when it moves again. What cannot be said is no reason to stop: either the supervisor is
+/// gone, which another task notices, or it will hear the next answer.
+async fn answer_heartbeats(duty: &Duty) -> Infallible {
     let mut heartbeat = duty.heartbeat.subscribe();
-    while heartbeat.changed().await.is_ok() {
-        let number = *heartbeat.borrow_and_update();
-        let check = duty.check.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(check) = check {
-            check().await;
+    let mut seen = Vec::new();
+    loop {
+        if heartbeat.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
+        duty.progressed(&mut seen).await;
+        let number = *heartbeat.borrow_and_update();
         let stats = duty.current_stats().map(Stats::bounded);
-        duty.say(&ToSupervisor::Alive { number, stats }).await?;
+        if let Err(error) = duty.say(&ToSupervisor::Alive { number, stats }).await {
+            tracing::debug!(%error, "a heartbeat could not be answered");
+        }
     }
-    Ok(())
+}
+
+impl Duty {
+    /// Waits until each part of the work has moved on since it was last `seen`.
+    async fn progressed(&self, seen: &mut Vec<u64>) {
+        let ask = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(ask) = ask else { return };
+        loop {
+            let now = ask();
+            let stands_still = now.len() == seen.len()
+                && now.iter().zip(seen.iter()).any(|(now, seen)| now == seen);
+            if !stands_still {
+                *seen = now;
+                return;
+            }
+            tokio::time::sleep(PROGRESS_LOOK).await;
+        }
+    }
 }
 
 /// Does what the supervisor says, until it is gone.

@@ -222,6 +222,7 @@ fn run_shard<A: Application>(
         // One turn may write to every connection; tokio's budget of 128 operations per task would
         // make all others look blocked.
         tasks::spawn_local(tokio::task::unconstrained(Driver::new(Rc::clone(&worker))));
+        tasks::pulse(worker.shard.clone());
         serve_commands(&worker, commands).await
     });
     // Connections end with the runtime; only then is the shard gone.
@@ -238,6 +239,7 @@ async fn serve_commands<A: Application>(
 ) -> Option<oneshot::Sender<()>> {
     let mut listeners = Vec::new();
     while let Some(command) = commands.recv().await {
+        worker.shard.0.metrics.turns.add(1);
         match command {
             Command::Application(command) => worker.app.on_command(command),
             Command::Request(forwarded) => {

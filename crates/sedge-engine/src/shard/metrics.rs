@@ -84,6 +84,9 @@ counters! {
     polls_waiting,
     /// Gauge: bytes that stand in outboxes.
     outbox_bytes,
+    /// Counter: how often the shard's loop has come by. It grows several times a second, however much there
+    /// is to do, unless something on the shard's thread blocks.
+    turns,
     /// Counter: sessions opened.
     opened,
     /// Counter: upgrades that succeeded.

@@ -109,6 +109,7 @@ impl<A: Application> Future for Driver<A> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let shard = this.worker.shard.clone();
+        shard.0.metrics.turns.add(1);
         {
             let mut waker = shard.0.driver_waker.borrow_mut();
             if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
