@@ -19,9 +19,14 @@ fuzz_target!(|data: &[u8]| {
     let (nsp, args) = (packet.nsp.as_ref(), packet.args());
     match packet.kind {
         PacketKind::Event => {
-            parser.event(nsp, packet.id, packet.event().unwrap().name, &args, &mut out)
+            // Without a payload it means nothing.
+            let Some(event) = packet.event() else { return };
+            parser.event(nsp, packet.id, event.name, &args, &mut out)
         }
-        PacketKind::Ack => parser.ack(nsp, packet.id.unwrap(), &args, &mut out),
+        PacketKind::Ack => {
+            let Some(id) = packet.id else { return };
+            parser.ack(nsp, id, &args, &mut out)
+        }
         PacketKind::Connect => parser.connect(nsp, payload.as_ref(), &mut out),
         PacketKind::ConnectError => parser.connect_error(nsp, &payload, &mut out),
         PacketKind::Disconnect => parser.disconnect(nsp, &mut out),

@@ -13,10 +13,10 @@ use http::header::{
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use sedge::{ResponseBody, Server};
+use sedge::{PROMETHEUS_CONTENT_TYPE, ResponseBody, Server};
 use tower_service::Service;
 
-use crate::metrics;
+use crate::logging;
 
 /// Only our own files, and connections of the official client to wherever it was told: no inline
 /// scripts or styles, nothing from elsewhere, no frames around us.
@@ -106,8 +106,8 @@ impl Site {
             Answer::Health => respond(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n"),
             Answer::Metrics => respond(
                 StatusCode::OK,
-                metrics::CONTENT_TYPE,
-                metrics::text(&self.server.metrics()),
+                PROMETHEUS_CONTENT_TYPE,
+                self.server.metrics().prometheus() + &logging::prometheus(),
             ),
         }
     }

@@ -115,6 +115,10 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For a closed WebSocket to deliver what is queued and to answer the close frame.
 pub(crate) const CLOSE_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// For the bytes that a tunnel still has for its client once the worker behind it has closed, and for
+/// the client to take any when it has not done so for long: more than a stalled radio link needs.
+pub(crate) const TUNNEL_STALL_MAX: Duration = Duration::from_secs(30);
+
 /// For a client to stop sending a request that was answered before all of it was read. Closing before would
 /// take the answer from it.
 pub(crate) const UNREAD_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -132,8 +136,9 @@ pub(crate) const HELD_LOOK: Duration = Duration::from_secs(1);
 /// Header lines that a head can have to be laid out by the native reader; one with more is for hyper.
 pub(crate) const LINES_MAX: usize = 64;
 
-/// Sleeping time of a shard without any timer.
-pub(crate) const FAR: Duration = Duration::from_hours(1);
+/// The longest that a shard without work sleeps: whoever watches its progress expects some every half
+/// second.
+pub(crate) const SLEEP_MAX: Duration = Duration::from_millis(400);
 
 /// Bytes read from a connection at once; a connection that fills it lets the others go first.
 pub(crate) const READ_BUFFER: usize = 64 * 1024;
@@ -152,10 +157,6 @@ pub(crate) const GATHER_MAX: usize = 4096;
 pub(crate) const VECTOR_MAX: usize = 64;
 
 // The relations that the validation of a configuration checks must hold for the defaults.
-/// Between two signs of life of a shard that has nothing to do: a fraction of the interval at which a
-/// supervisor looks (1 s), and too rare to cost anything.
-pub(crate) const PULSE: Duration = Duration::from_millis(250);
-
 const _: () = assert!(DEFAULT_MAX_PAYLOAD >= MAX_PAYLOAD_MIN);
 const _: () = assert!(DEFAULT_MAX_PAYLOAD <= MAX_PAYLOAD_MAX);
 const _: () = assert!(DEFAULT_OUTBOX_BYTES_MAX >= DEFAULT_MAX_PAYLOAD);

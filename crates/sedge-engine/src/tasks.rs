@@ -3,14 +3,12 @@
 use std::cell::Cell;
 use std::future::Future;
 
-use bytes::Bytes;
 use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX, PULSE};
+use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX};
 use crate::net::io::Io;
-use crate::shard::Shard;
 use crate::shard::outbox::Outbox;
 
 thread_local! {
@@ -48,33 +46,6 @@ pub(crate) fn spawn_local(future: impl Future<Output = ()> + 'static) -> JoinHan
 /// Runs a future on whatever runtime calls this, on any of its threads.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(future)
-}
-
-/// Counts a shard's turns while there is nothing else to do, so that whoever watches sees it alive.
-pub(crate) fn pulse(shard: Shard) {
-    spawn_local(async move {
-        loop {
-            shard.0.metrics.turns.add(1);
-            tokio::time::sleep(PULSE).await;
-        }
-    });
-}
-
-/// Carries bytes both ways until both ends are closed, or one breaks. First, each end is written what is
-/// for it already.
-pub(crate) fn tunnel<T>(mut here: Io, for_here: Bytes, mut there: T, for_there: Bytes)
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    spawn_local(async move {
-        let carried = async {
-            here.write_all(&for_here).await?;
-            there.write_all(&for_there).await?;
-            tokio::io::copy_bidirectional(&mut here, &mut there).await
-        };
-        // Both ends see it close.
-        let _ = carried.await;
-    });
 }
 
 /// Delivers the rest of an outbox, ending with a close frame, and waits for the client's, unless it

@@ -20,3 +20,15 @@ const _: () = assert!(MAX_LENGTH_DIGITS < 20, "a length must fit in 64 bits");
 /// Fields looked at in a JSONP form, of which only one is expected: the limit of the
 /// `querystring` module of Node.js.
 pub const MAX_FORM_FIELDS: usize = 1000;
+
+// WebSocket.
+
+/// Frames that one message may consist of, unless [`ReadLimits`](crate::ws::ReadLimits) says otherwise. No sender has a
+/// reason for more; without a limit, empty fragments cost the peer nothing and never end.
+pub const FRAGMENTS_MAX: u32 = 16_384;
+
+/// Payload bytes of a control frame at most (RFC 6455 §5.5).
+pub const CONTROL_MAX: usize = 125;
+
+/// Longest reason in bytes: a control frame holds 125, two of them are the code.
+pub const REASON_MAX: usize = CONTROL_MAX - 2;

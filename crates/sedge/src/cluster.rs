@@ -64,9 +64,7 @@ impl Server {
         let server = self.clone();
         worker.report_from(move || server.stats());
         let server = self.clone();
-        worker.progress_from(move || {
-            server.metrics().engine.iter().map(|shard| shard.turns).collect()
-        });
+        worker.progress_from(move || server.engine().progress().collect());
         worker.ready().await?;
         let drain = tokio::select! {
             drain = drains.wait() => drain,
@@ -97,7 +95,7 @@ impl Server {
         let mut stats = Stats::default();
         let (mut polling, mut websocket) = (0, 0);
         for shard in self.metrics().engine {
-            stats.connections += shard.connections_http + shard.connections_websocket;
+            stats.connections += shard.connections();
             stats.opened += shard.opened;
             polling += shard.sessions_polling;
             websocket += shard.sessions_websocket;
@@ -112,7 +110,7 @@ impl Server {
 async fn take_all(connections: &mut Connections, inlet: &ServerInlet) -> ! {
     while let Some(connection) = connections.next().await {
         if inlet.give(into_engine(connection)).is_err() {
-            tracing::warn!("connection refused: all shards have as many as allowed");
+            sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         }
     }
     std::future::pending().await

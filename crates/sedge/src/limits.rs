@@ -68,10 +68,16 @@ pub(crate) const GONE_NAMES_KEPT: usize = 64;
 /// The capacity an encoding buffer keeps after a larger packet.
 pub(crate) const ENCODE_BUFFER_KEPT: usize = 64 * 1024;
 
+/// The first acknowledgement id of a socket. Some clients take 0 for none (those for Arduino among them), or
+/// leave it out when they answer (python-socketio before 5.11.3 with msgpack).
+pub(crate) const FIRST_ACK_ID: u32 = 1;
+
 /// Acknowledgement ids of single sockets are below this, those of broadcasts are not, so the two
 /// never meet in one socket's table. Both stay below 2^31 because some clients (the official Java
 /// client among them) read ids as 32-bit signed numbers.
 pub(crate) const BROADCAST_ACK_IDS: u32 = 1 << 30;
+
+const _: () = assert!(0 < FIRST_ACK_ID && FIRST_ACK_ID < BROADCAST_ACK_IDS);
 
 /// The limits of one server.
 #[derive(Clone, Copy, Debug)]

@@ -69,6 +69,8 @@ counters! {
     broadcasts,
     /// Acknowledgements received that were waited for.
     acks_in,
+    /// Acknowledgements received that nobody waited for: late ones, mostly.
+    acks_ignored,
     /// Handlers that failed, panicked, or were not called because of what the client sent.
     handler_errors,
     /// Connections closed because of something that is no packet.

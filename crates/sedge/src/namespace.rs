@@ -191,9 +191,9 @@ impl Namespace {
     }
 
     /// Sends an event to all other processes that share the [bus](crate::ServerBuilder::bus), whose
-    /// handlers were added by [`on_server_side`](Self::on_server_side) to the namespace of this name. A
-    /// tuple is the list of arguments, `()` is no argument, and anything else is one. It never waits;
-    /// without a bus it does nothing.
+    /// handlers were added by [`on_server_side`](Self::on_server_side) to the namespace of this name. The
+    /// arguments are given as in [`Socket::emit`](crate::Socket::emit). It never waits; without a bus it does
+    /// nothing.
     ///
     /// The names `connect`, `connection` and `new_namespace` are refused. A process that does not take
     /// it is [counted](crate::BusMetrics::refused) and logged.

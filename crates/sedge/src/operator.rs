@@ -204,8 +204,8 @@ impl BroadcastOperator {
         self
     }
 
-    /// Sends an event: a tuple is the list of arguments, `()` is no argument, and anything else is one
-    /// argument. It is encoded once, however many sockets it goes to, and never waits.
+    /// Sends an event, the arguments as in [`Socket::emit`](crate::Socket::emit): a tuple or an array is the
+    /// list, anything else is one. It is encoded once, however many sockets it goes to, and never waits.
     ///
     /// An error concerns this process only. Another process that does not take it is
     /// [counted](crate::BusMetrics::refused) and logged.

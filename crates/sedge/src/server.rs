@@ -189,7 +189,7 @@ impl Server {
         self.core().state()
     }
 
-    /// The counters of all shards.
+    /// The counters of all shards, as values and, by [`ServerMetrics::prometheus`], as text.
     pub fn metrics(&self) -> ServerMetrics {
         let shards: Vec<SocketMetrics> =
             self.core().metrics().iter().map(|shard| shard.snapshot()).collect();

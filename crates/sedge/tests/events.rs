@@ -10,7 +10,7 @@ use sedge::extract::{Ack, Args, Data, Event, TryData};
 use sedge::{
     AckError, ArgsError, EmitError, ExtractError, HandlerErrorKind, Server, Socket, Value,
 };
-use sedge_testkit::Frame;
+use sedge_testkit::{Frame, SioClient};
 
 #[test]
 fn arguments_are_tuples_and_the_first_one_otherwise() {
@@ -151,16 +151,77 @@ fn clients_acknowledge_what_they_are_asked() {
     });
     let (mut client, _) = server.client();
     client.send(r#"2["start"]"#);
-    client.expect(r#"20["question","a?"]"#);
-    client.send_all(&[r#"31["not asked"]"#, r#"30["a!"]"#, r#"30["again"]"#]);
-    client.expect(r#"21["question","b?"]"#);
-    client.send("31[5]");
-    client.expect(r#"22["question","c?"]"#);
-    client.send("32[1,2,3]");
-    client.expect(r#"23["question","d?"]"#);
-    client.send(r#"33["no number"]"#);
+    client.expect(r#"21["question","a?"]"#);
+    client.send_all(&[r#"32["not asked"]"#, r#"31["a!"]"#, r#"31["again"]"#]);
+    client.expect(r#"22["question","b?"]"#);
+    client.send("32[5.0]");
+    client.expect(r#"23["question","c?"]"#);
+    client.send("33[1,2,3]");
+    client.expect(r#"24["question","d?"]"#);
+    client.send(r#"34["no number"]"#);
     let expected = [r#"Ok("a!")"#, "Ok((5, None))", "3", "true"];
     assert_eq!([notes.next(), notes.next(), notes.next(), notes.next()], expected);
+}
+
+#[test]
+fn packets_without_a_payload_and_ids_that_do_not_fit_do_no_harm() {
+    for version in [3, 4] {
+        let server = Fixture::with(Server::builder().shards(1).allow_eio3(true));
+        server.io.on_any(async |socket: Socket, Event(name): Event, ack: Ack| {
+            socket.emit("seen", &(name, ack.is_expected()))
+        });
+        server.io.on("ask", async |socket: Socket| {
+            let answer = socket.emit_with_ack::<Args>("question", &()).await;
+            socket.emit("answered", &answer.map(|args| args.len()).ok())
+        });
+        let target = format!("/socket.io/?EIO={version}&transport=websocket");
+        let mut client = SioClient::open_at(server.address, &target);
+        // The old protocol has a type in front of binary data too.
+        let data: &[u8] = if version == 4 { b"x" } else { b"\x04x" };
+        if version == 4 {
+            client.join("/");
+        } else {
+            client.expect("0");
+        }
+        // An event without a payload is ignored, whether or not it wants an answer.
+        client.send_all(&["2", "27", "2/,"]);
+        client.send("51-");
+        client.send_binary(data);
+        // Acknowledgements of nothing, of what nobody asked, and of ids that do not fit.
+        let huge = "9".repeat(1000);
+        client.send_all(&["3", "3[]", "30", "3999[1]", &format!("3{huge}[1]")]);
+        client.send("61-");
+        client.send_binary(data);
+        // It is handled, and stays unanswered.
+        client.send(&format!(r#"2{huge}["far"]"#));
+        client.expect(r#"2["seen","far",false]"#);
+        client.send("2[1e400]");
+        client.expect(r#"2["seen","Infinity",false]"#);
+        client.send(r#"2["ask"]"#);
+        client.expect(r#"2["seen","ask",false]"#);
+        client.expect(r#"21["question"]"#);
+        client.send("31");
+        client.expect(r#"2["answered",0]"#);
+        let metrics = server.io.metrics().total;
+        assert_eq!((metrics.acks_in, metrics.acks_ignored), (1, 6));
+        assert_eq!((metrics.parse_errors, metrics.handler_errors), (0, 0));
+    }
+}
+
+#[test]
+fn numbers_are_those_of_javascript() {
+    let server = Fixture::new();
+    server
+        .io
+        .on("add", async |Data((a, b)): Data<(u8, i64)>, ack: Ack| ack.send(&(i64::from(a) + b)));
+    server.io.on("half", async |Data(number): Data<f64>, ack: Ack| ack.send(&(number / 2.0)));
+    let (mut client, _) = server.client();
+    client.send(r#"21["add",3.0,-1e2]"#);
+    client.expect("31[-97]");
+    client.send(r#"22["half",1e400]"#);
+    client.expect("32[null]");
+    client.send(r#"23["half",3]"#);
+    client.expect("33[1.5]");
 }
 
 #[test]
@@ -178,10 +239,10 @@ fn waiting_for_an_acknowledgement_ends() {
     });
     let (mut client, _) = server.client();
     client.send(r#"2["start"]"#);
-    client.expect(r#"20["a"]"#);
+    client.expect(r#"21["a"]"#);
     assert_eq!(notes.next(), Err(AckError::Timeout));
-    client.expect(r#"21["b"]"#);
     client.expect(r#"22["b"]"#);
+    client.expect(r#"23["b"]"#);
     assert_eq!(notes.next(), Err(AckError::Emit(EmitError::TooManyPendingAcks)));
     client.abort();
     assert_eq!(notes.next(), Err(AckError::Disconnected));
@@ -307,8 +368,8 @@ fn another_thread_can_use_a_socket() {
     client.send(r#"2["late"]"#);
     client.expect(r#"2["late"]"#);
     let question = socket.emit_with_ack::<u32>("question", &());
-    client.expect(r#"20["question"]"#);
-    client.send("30[42]");
+    client.expect(r#"21["question"]"#);
+    client.send("31[42]");
     assert_eq!(server.wait(question), Ok(42));
     socket.disconnect(true).unwrap();
     client.expect("1");

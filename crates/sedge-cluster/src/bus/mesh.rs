@@ -170,13 +170,13 @@ impl Mesh {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "the bus cannot accept a worker; pausing");
+                    sedge_log::warn_rarely!(%error, "the bus cannot accept a worker; pausing");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             if self.greeting.get() >= BUS_HELLOS_MAX {
-                tracing::warn!("a worker was not let on the bus: too many are trying");
+                sedge_log::warn_rarely!("a worker was not let on the bus: too many are trying");
                 continue;
             }
             self.greeting.set(self.greeting.get() + 1);

@@ -231,7 +231,7 @@ impl Shared {
 
     fn push(&self, link: &Link, message: Bytes) -> Result<(), SendError> {
         if message.len() > self.settings.message_bytes_max {
-            tracing::warn!(bytes = message.len(), "a message is too long for the bus");
+            sedge_log::warn_rarely!(bytes = message.len(), "a message is too long for the bus");
             return Err(SendError::Full);
         }
         link.outgoing.push(message)

@@ -33,7 +33,7 @@ impl Headroom {
         self.end = end();
         self.short = descriptor.as_fd().as_raw_fd() >= self.end;
         if self.short {
-            tracing::warn!("next to no file descriptors left; connections wait for room");
+            sedge_log::warn_rarely!("next to no file descriptors left; connections wait for room");
         }
     }
 
@@ -45,7 +45,7 @@ impl Headroom {
             if self.short {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             } else {
-                tracing::info!("there are file descriptors again");
+                sedge_log::info_rarely!("there are file descriptors again");
             }
         }
     }

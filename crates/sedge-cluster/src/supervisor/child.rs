@@ -211,7 +211,7 @@ impl Running<'_> {
             Ok(ToSupervisor::Failed { text }) => self.failure = Some(text),
             Err(error) => {
                 let worker = self.slot.index;
-                tracing::warn!(worker, %error, "it said something that makes no sense");
+                sedge_log::warn_rarely!(worker, %error, "it said something that makes no sense");
             }
         }
     }

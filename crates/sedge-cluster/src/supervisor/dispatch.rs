@@ -84,7 +84,7 @@ impl Supervisor {
             match socket.when_ready(Interest::READABLE, accept).await {
                 Ok((socket, address)) => {
                     if std::mem::take(&mut paused) {
-                        tracing::info!(listener = name, "accepting connections again");
+                        sedge_log::info_rarely!(listener = name, "accepting connections again");
                     }
                     count(&self.counters.accepted);
                     let peer = address.as_ref().and_then(ip_address);
@@ -95,7 +95,11 @@ impl Supervisor {
                 Err(error) => {
                     count(&self.counters.accept_errors);
                     if !std::mem::replace(&mut paused, true) {
-                        tracing::warn!(listener = name, %error, "cannot accept connections; pausing");
+                        sedge_log::warn_rarely!(
+                            listener = name,
+                            %error,
+                            "cannot accept connections; pausing"
+                        );
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }

@@ -117,7 +117,7 @@ impl Passer {
                 Err(error) => {
                     let full = fd::is_too_many_under_way(&error) || fd::is_exhausted(&error);
                     if !full {
-                        tracing::warn!(%error, "a connection cannot be passed; trying again");
+                        sedge_log::warn_rarely!(%error, "a connection cannot be passed; trying again");
                     }
                     tokio::time::sleep(PASS_PAUSE).await;
                 }

@@ -75,7 +75,7 @@ impl Connections {
                 }
                 Err(PassedError::Closed) => self.supervisor = None,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection from the supervisor did not arrive");
+                    sedge_log::warn_rarely!(%error, "a connection from the supervisor did not arrive");
                     self.arrived = Some((error.receipt(), None));
                 }
             }
@@ -168,7 +168,7 @@ async fn accept_siblings(listener: Watched, sender: &mpsc::Sender<Passed>) {
         let channel = match accepted.await.and_then(Channel::new) {
             Ok(channel) => channel,
             Err(error) => {
-                tracing::warn!(%error, "a sibling cannot be accepted; pausing");
+                sedge_log::warn_rarely!(%error, "a sibling cannot be accepted; pausing");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -200,12 +200,12 @@ async fn take_from(channel: &Channel, sender: &mpsc::Sender<Passed>) {
             }
             Err(PassedError::Closed) => return,
             Err(error @ PassedError::Exhausted) => {
-                tracing::warn!(%error, "a connection from a sibling did not arrive");
+                sedge_log::warn_rarely!(%error, "a connection from a sibling did not arrive");
                 let _ = error.receipt().send(channel).await;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "a sibling is no longer listened to");
+                sedge_log::warn_rarely!(%error, "a sibling is no longer listened to");
                 return;
             }
         }
@@ -231,7 +231,7 @@ async fn accept_clients(listener: Watched, sender: mpsc::Sender<Passed>) {
             }),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; pausing");
+                sedge_log::warn_rarely!(%error, "cannot accept connections; pausing");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

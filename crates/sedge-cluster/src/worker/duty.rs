@@ -14,7 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Duty, EXIT_DEADLINE, EXIT_ORPHANED};
 use crate::drain::{Drain, DrainReason};
 use crate::limits::{
-    CONTROL_BYTES_MAX, DRAIN_GRACE, METRICS_BYTES_MAX, ORPHAN_LOOK, PROGRESS_LOOK, TEXT_PART_BYTES,
+    CONTROL_BYTES_MAX, DRAIN_GRACE, LAST_WORDS, METRICS_BYTES_MAX, ORPHAN_LOOK, PROGRESS_LOOK,
+    TEXT_PART_BYTES,
 };
 use crate::tasks;
 use crate::wire::control::{self, DrainOrder, Stats, ToSupervisor, ToWorker};
@@ -69,7 +70,7 @@ pub(super) async fn serve(
     }
     if !duty.ready.load(Ordering::SeqCst) {
         tracing::error!("the supervisor is gone before this worker was ready; it ends");
-        std::process::exit(EXIT_ORPHANED);
+        exit(EXIT_ORPHANED);
     }
     duty.orphaned.send_replace(true);
     tracing::warn!(?orphan_deadline, "the supervisor is gone; serving on until no client is left");
@@ -86,6 +87,12 @@ pub(super) async fn serve(
         let number = signals.next().await;
         on_signal(&duty, drain, number, &mut told);
     }
+}
+
+/// Ends the process behind a line of the log that says why.
+fn exit(status: i32) -> ! {
+    std::thread::sleep(LAST_WORDS);
+    std::process::exit(status)
 }
 
 fn on_signal(duty: &Arc<Duty>, drain: DrainOrder, number: i32, told: &mut bool) {
@@ -153,13 +160,13 @@ async fn supervised(duty: &Arc<Duty>) {
             }
             Ok(ToWorker::Welcome(_)) => Ok(()),
             Err(error) => {
-                tracing::warn!(%error, "the supervisor said something that makes no sense");
+                sedge_log::warn_rarely!(%error, "the supervisor said something that makes no sense");
                 Ok(())
             }
         };
         if let Err(error) = done {
             // It is about to find this worker hanging, or it is gone, which the next message tells.
-            tracing::warn!(%error, "the supervisor does not take an answer");
+            sedge_log::warn_rarely!(%error, "the supervisor does not take an answer");
         }
     }
 }
@@ -168,7 +175,10 @@ async fn say_metrics(duty: &Duty, request: u64) -> io::Result<()> {
     let ask = duty.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut text = ask.map(|ask| ask()).unwrap_or_default();
     if text.len() > METRICS_BYTES_MAX {
-        tracing::warn!(bytes = text.len(), "the metrics are too long and are not passed on");
+        sedge_log::warn_rarely!(
+            bytes = text.len(),
+            "the metrics are too long and are not passed on"
+        );
         text.clear();
     }
     let mut rest = text.as_str();
@@ -201,7 +211,7 @@ fn begin(duty: &Arc<Duty>, drain: Drain) {
     let spawned = tasks::thread("sedge-deadline", move || {
         std::thread::sleep(patience);
         tracing::error!("this worker has not ended in time; it is cut off");
-        std::process::exit(EXIT_DEADLINE);
+        exit(EXIT_DEADLINE);
     });
     if let Err(error) = spawned {
         tracing::warn!(%error, "nothing watches over the deadline of this worker");

@@ -156,6 +156,14 @@ impl<A: Application> Engine<A> {
         self.inner.shards.iter().map(|shard| shard.metrics.snapshot()).collect()
     }
 
+    /// A number for each shard that grows for as long as its thread goes round, at least every half
+    /// second however little there is to do. One that stands still for longer belongs to a shard that
+    /// is held up, by application code that blocks for example, or that has ended. Reading it asks
+    /// nothing of the shards.
+    pub fn progress(&self) -> impl Iterator<Item = u64> + '_ {
+        self.inner.shards.iter().map(|shard| shard.metrics.progress.get())
+    }
+
     /// Open sessions on all shards.
     pub fn session_count(&self) -> u64 {
         self.metrics().iter().map(Metrics::sessions).sum()
@@ -222,7 +230,6 @@ fn run_shard<A: Application>(
         // One turn may write to every connection; tokio's budget of 128 operations per task would
         // make all others look blocked.
         tasks::spawn_local(tokio::task::unconstrained(Driver::new(Rc::clone(&worker))));
-        tasks::pulse(worker.shard.clone());
         serve_commands(&worker, commands).await
     });
     // Connections end with the runtime; only then is the shard gone.
@@ -239,7 +246,7 @@ async fn serve_commands<A: Application>(
 ) -> Option<oneshot::Sender<()>> {
     let mut listeners = Vec::new();
     while let Some(command) = commands.recv().await {
-        worker.shard.0.metrics.turns.add(1);
+        worker.shard.0.metrics.progress.add(1);
         match command {
             Command::Application(command) => worker.app.on_command(command),
             Command::Request(forwarded) => {
@@ -253,7 +260,9 @@ async fn serve_commands<A: Application>(
                 let Adoption { ticket, io, answer, early } = *adoption;
                 match io.attach() {
                     Ok(io) => worker.adopt(ticket, io, answer, early),
-                    Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
+                    Err(error) => {
+                        sedge_log::warn_rarely!(%error, "a connection cannot be registered")
+                    }
                 }
             }
             Command::Listen(address, options, reply) => {

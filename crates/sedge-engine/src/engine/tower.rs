@@ -162,7 +162,7 @@ fn detach(stream: TcpStream, early: Bytes) -> Option<(Detached, Bytes)> {
     match stream.into_std() {
         Ok(stream) => Some((Detached::Socket(PassedStream::Tcp(stream)), early)),
         Err(error) => {
-            tracing::warn!(%error, "an upgraded connection cannot be moved");
+            sedge_log::warn_rarely!(%error, "an upgraded connection cannot be moved");
             None
         }
     }

@@ -26,6 +26,7 @@ use crate::net::io::{Detached, Io, PassedStream};
 use crate::net::passed::{NotPassed, Passed};
 use crate::tasks;
 use crate::worker::Worker;
+use crate::worker::tunnel::Tunnel;
 
 impl<A: Application> Worker<A> {
     /// The sibling that a query's session belongs to, if it is one's.
@@ -65,14 +66,16 @@ impl<A: Application> Worker<A> {
                 };
                 return match siblings.0.pass(to, passed(PassedStream::Unix(theirs), read)).await {
                     Ok(()) => {
-                        tasks::tunnel(Io::Other(stream), Bytes::new(), ours, Bytes::new());
+                        let (client, sibling) =
+                            ((Io::Other(stream), Bytes::new()), (ours, Bytes::new()));
+                        tasks::spawn_local(Tunnel::new(&self.shard, client, sibling));
                         Ok(())
                     }
                     Err(error) => Err(Some((Io::Other(stream), error.connection.read))),
                 };
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be passed on");
+                sedge_log::warn_rarely!(%error, "a connection cannot be passed on");
                 return Err(None);
             }
         };

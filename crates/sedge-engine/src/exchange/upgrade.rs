@@ -34,6 +34,7 @@ use crate::shard::outbox::Outbox;
 use crate::tasks;
 use crate::worker::Worker;
 use crate::worker::command::{Adoption, Command, Upgraded};
+use crate::worker::tunnel::Tunnel;
 use crate::worker::websocket::WebSocketTask;
 
 /// Whether the head asks for a switch to WebSocket. What is wrong with it is found out later.
@@ -142,7 +143,8 @@ impl<A: Application> Worker<A> {
                 return;
             }
             Purpose::Tunnel(there) => {
-                tasks::tunnel(io, answer, hyper_util::rt::TokioIo::new(there), early);
+                let there = hyper_util::rt::TokioIo::new(there);
+                tasks::spawn_local(Tunnel::new(&self.shard, (io, answer), (there, early)));
                 return;
             }
             Purpose::Open { version, base64, deflate, handshake } => {

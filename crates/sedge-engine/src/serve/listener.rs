@@ -61,7 +61,7 @@ async fn accept_all<A: Application>(
             Ok((stream, address)) => assign(&worker, stream, address, &context),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; pausing");
+                sedge_log::warn_rarely!(%error, "cannot accept connections; pausing");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -92,7 +92,7 @@ fn assign<A: Application>(
         return;
     };
     if load >= worker.shard.0.config.local.connections_max as u64 {
-        tracing::warn!("connection refused: all shards have as many as allowed");
+        sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         return;
     }
     let peer = Peer { address: Some(address), secure: false };
@@ -103,7 +103,7 @@ fn assign<A: Application>(
     let Ok(stream) = stream.into_std().map(PassedStream::Tcp) else { return };
     let connection = Passed { stream, peer: Some(address), secure: false, read: Bytes::new() };
     if worker.shards[shard].accept(connection, context).is_err() {
-        tracing::warn!(shard, "connection refused: the shard's queue is full");
+        sedge_log::warn_rarely!(shard, "connection refused: the shard's queue is full");
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn take_over<A: Application>(
     let peer = Peer { address: peer, secure };
     match stream.attach() {
         Ok(io) => spawn_connection(worker, io, peer, read, context),
-        Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
+        Err(error) => sedge_log::warn_rarely!(%error, "a connection cannot be registered"),
     }
 }
 

@@ -28,6 +28,8 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         #[derive(Debug, Default)]
         pub(crate) struct ShardMetrics {
+            /// Grows while the shard's thread goes round; see `Engine::progress`.
+            pub(crate) progress: Counter,
             $(pub(crate) $name: Counter,)*
             pub(crate) closed: [Counter; CloseReason::ALL.len()],
             pub(crate) refused: [Counter; ErrorCode::ALL.len()],
@@ -78,15 +80,15 @@ counters! {
     connections_http,
     /// Gauge: WebSocket connections, those that are being tested for an upgrade included.
     connections_websocket,
+    /// Gauge: connections whose bytes are carried to another worker of the host and back, since the
+    /// connection itself cannot be passed on.
+    tunnels,
     /// Gauge: WebSockets being tested for an upgrade.
     probes,
     /// Gauge: polling GETs that wait.
     polls_waiting,
     /// Gauge: bytes that stand in outboxes.
     outbox_bytes,
-    /// Counter: how often the shard's loop has come by. It grows several times a second, however much there
-    /// is to do, unless something on the shard's thread blocks.
-    turns,
     /// Counter: sessions opened.
     opened,
     /// Counter: upgrades that succeeded.
@@ -119,6 +121,11 @@ impl ShardMetrics {
 }
 
 impl Metrics {
+    /// Connections of any kind.
+    pub fn connections(&self) -> u64 {
+        self.connections_http + self.connections_websocket + self.tunnels
+    }
+
     /// Open sessions on any transport.
     pub fn sessions(&self) -> u64 {
         self.sessions_polling + self.sessions_websocket

@@ -33,6 +33,7 @@ impl<A: Application> ShardHandle<A> {
     pub(crate) fn load(&self) -> u64 {
         self.metrics.connections_http.get()
             + self.metrics.connections_websocket.get()
+            + self.metrics.tunnels.get()
             + self.in_transit.load(Ordering::Relaxed) as u64
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 use super::Worker;
 use crate::application::{Application, CloseReason, SessionKey};
-use crate::limits::FAR;
+use crate::limits::SLEEP_MAX;
 use crate::shard::Shard;
 
 /// Connections whose memory is fetched at once before they are written to. The kernel's work for one
@@ -35,7 +35,7 @@ impl<A: Application> Driver<A> {
     pub(crate) fn new(worker: Rc<Worker<A>>) -> Driver<A> {
         Driver {
             worker,
-            sleep: Box::pin(tokio::time::sleep(FAR)),
+            sleep: Box::pin(tokio::time::sleep(SLEEP_MAX)),
             sessions_due: Vec::new(),
             timers_due: Vec::new(),
             dirty: Vec::new(),
@@ -87,15 +87,17 @@ impl<A: Application> Driver<A> {
         }
     }
 
-    /// Sets the alarm for the next timer. Returns false if it is already due.
+    /// Sets the alarm for the next timer, but not far off: a shard shows that it goes round. Returns false if it is already due.
     fn arm(&mut self, shard: &Shard, cx: &mut Context<'_>) -> bool {
         let next = {
             let mut state = shard.0.state.borrow_mut();
-            let next = state.wheel.next().into_iter().chain(state.timers.next()).min();
-            state.driver_looks = next;
+            let at_last = shard.now() + SLEEP_MAX.as_millis() as u32;
+            let wheels = state.wheel.next().into_iter().chain(state.timers.next());
+            let next = wheels.fold(at_last, Time::min);
+            state.driver_looks = Some(next);
             next
         };
-        let at = next.map_or_else(|| shard.instant(shard.now()) + FAR, |time| shard.instant(time));
+        let at = shard.instant(next);
         if self.sleep.deadline().into_std() != at {
             self.sleep.as_mut().reset(at.into());
         }
@@ -109,7 +111,7 @@ impl<A: Application> Future for Driver<A> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let shard = this.worker.shard.clone();
-        shard.0.metrics.turns.add(1);
+        shard.0.metrics.progress.add(1);
         {
             let mut waker = shard.0.driver_waker.borrow_mut();
             if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

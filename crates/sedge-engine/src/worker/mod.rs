@@ -1,9 +1,11 @@
 //! A shard at work: its sessions together with the application they are for, and the way to its siblings.
-//! [`websocket`] reads, [`driver`] does once per turn what the turn has left to do.
+//! [`websocket`] reads, [`driver`] does once per turn what the turn has left to do, [`tunnel`] carries what a
+//! sibling serves.
 
 pub(crate) mod command;
 pub(crate) mod driver;
 pub(crate) mod listen;
+pub(crate) mod tunnel;
 pub(crate) mod websocket;
 
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! The server under test: an echo server with some commands, and a well-behaved client that must
 //! never notice what the test does to the others.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +53,7 @@ impl Echo {
 }
 
 impl Application for Echo {
-    type Command = Infallible;
+    type Command = Box<dyn FnOnce(&Shard) + Send>;
 
     fn on_open(&self, session: SessionKey, handshake: Arc<Handshake>) {
         if handshake.query_param("greet").is_some() {
@@ -73,8 +72,8 @@ impl Application for Echo {
 
     fn on_close(&self, _: SessionKey, _: CloseReason) {}
 
-    fn on_command(&self, command: Infallible) {
-        match command {}
+    fn on_command(&self, command: Self::Command) {
+        command(&self.0);
     }
 
     fn on_timer(&self, _: u64) {}
@@ -153,6 +152,7 @@ impl Server {
             m.sessions() == 0
                 && m.connections_http == 0
                 && m.connections_websocket == 0
+                && m.tunnels == 0
                 && m.probes == 0
                 && m.polls_waiting == 0
                 && m.outbox_bytes == 0

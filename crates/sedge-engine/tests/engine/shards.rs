@@ -1,6 +1,8 @@
 //! Engines with several shards: a request may arrive at any of them.
 
-use sedge_engine::CloseReason;
+use std::sync::mpsc;
+
+use sedge_engine::{CloseReason, Shard};
 use sedge_testkit::{Form, PollingSession, RawHttp, RawWs};
 
 use crate::common::{PATH, Server, V4_POLLING, V4_WEBSOCKET};
@@ -52,6 +54,34 @@ fn sessions_are_served_on_connections_of_all_shards() {
     server.await_metrics(|m| m.sessions_polling == 0);
     drop(sessions);
     server.settle().closed(&[(CloseReason::TransportError, SHARDS as u64)]);
+}
+
+/// Every shard shows that its thread goes round, whether it has anything to do or not; one that is held up
+/// stands still.
+#[test]
+fn progress_of_idle_and_of_busy_shards() {
+    let server = Server::start(|config| config.shards(SHARDS));
+    let progress = || server.engine.progress().collect::<Vec<_>>();
+    let goes_on = |shard: usize| {
+        let before = progress()[shard];
+        sedge_testkit::eventually(sedge_testkit::DEADLINE, || progress()[shard] > before)
+    };
+    assert!((0..SHARDS).all(goes_on));
+    let (is_held, held) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let hold = Box::new(move |_: &Shard| {
+        is_held.send(()).expect("the test waits");
+        let _ = released.recv();
+    });
+    assert!(server.engine.command(1, hold).is_ok());
+    held.recv().expect("the shard takes the command");
+    let stands = progress()[1];
+    // However often the others go round.
+    assert!((0..3).all(|_| (0..SHARDS).filter(|shard| *shard != 1).all(goes_on)));
+    assert_eq!(progress()[1], stands);
+    drop(release);
+    assert!(goes_on(1));
+    server.settle();
 }
 
 #[test]

@@ -254,6 +254,46 @@ fn encrypted_connections_reach_every_worker() {
     end(servers);
 }
 
+/// What is carried to a sibling ends with either end, whatever the other one does.
+#[cfg(feature = "tls")]
+#[test]
+fn tunnels_end_with_either_end() {
+    use crate::services::tls::{endpoint, listener};
+    let (options, client) = listener();
+    let (_host, servers) = start(&options);
+    let at = |n: usize| endpoint(servers[n].listening.local_addr(), &client);
+    // One passed as it is, and one that hyper has: a socket pair for the whole connection, or for the WebSocket.
+    let tunnelled = |before: &str| {
+        let session = PollingSession::open(at(2), PATH, Form::V4);
+        let mut http = RawHttp::connect(at(1));
+        http.get(before);
+        let target = format!("{V4_WEBSOCKET}&sid={}", session.sid);
+        let mut ws = RawWs::upgrade(http, &target, &[], &[]);
+        ws.send("2probe");
+        assert_eq!(ws.receive(), Frame::Text("3probe".to_owned()));
+        ws.send("5");
+        ws.send("4over");
+        assert_eq!(ws.receive(), Frame::Text("4over".to_owned()));
+        ws
+    };
+    for before in [PATH, "/elsewhere"] {
+        let mut open: Vec<_> = (0..4).map(|_| tunnelled(before)).collect();
+        servers[1].await_metrics(|m| m.tunnels == 4 && m.connections() == 4);
+        // The session ends and the client keeps its connection.
+        for ws in &mut open[..2] {
+            ws.send_frame(0x88, &[]);
+            ws.expect_close(None);
+        }
+        servers[1].await_metrics(|m| m.tunnels == 2);
+        // The client goes.
+        drop(open.pop());
+        open.pop().expect("four").abort();
+        servers[1].await_metrics(|m| m.tunnels == 0);
+        servers[2].await_metrics(|m| m.sessions() == 0);
+    }
+    end(servers);
+}
+
 #[test]
 fn a_worker_that_takes_no_sessions_serves_those_it_has() {
     let (_host, servers) = start(&ListenOptions::new());

@@ -1,7 +1,7 @@
 //! Typed access to the arguments of an event or acknowledgement.
 //!
-//! The mirror image of how arguments are sent (see `ser`): a tuple takes the list, `()` takes
-//! nothing, and any other type takes the first argument. Nothing is decoded before it is asked for.
+//! The mirror image of how arguments are sent (see `ser`): a tuple or an array `[T; N]` takes the list, `()`
+//! takes nothing, and any other type takes the first argument. Nothing is decoded before it is asked for.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,12 +12,12 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visi
 use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 
 use super::error::{ArgsError, EncodeError};
-use super::json;
+use super::json_read;
 use super::msgpack_read::Reader;
-use super::packet::Span;
-use super::parser::ValueSink;
 use super::ser::write_arguments;
+use super::span::Span;
 use super::value::Value;
+use super::value_sink::ValueSink;
 
 /// The arguments of an event (without its name) or of an acknowledgement.
 ///
@@ -56,8 +56,8 @@ impl<'a> Args<'a> {
         Self(Repr::Owned(Arc::new(OwnedArgs::Values(values))))
     }
 
-    /// The arguments that `args` stands for where arguments are sent: a tuple is the list, `()` is no
-    /// argument, and anything else is one.
+    /// The arguments that `args` stands for where arguments are sent: a tuple or an array `[T; N]` is the
+    /// list, `()` is the empty list, and anything else is one argument.
     pub fn from_serialize<T: Serialize + ?Sized>(args: &T) -> Result<Self, EncodeError> {
         let mut values = ValueSink(Vec::new());
         write_arguments(args, &mut values)?;
@@ -77,14 +77,15 @@ impl<'a> Args<'a> {
         self.len() == 0
     }
 
-    /// The arguments as `T`. A tuple (or an array `[T; N]`) takes them one by one, `()` takes
+    /// The arguments as `T`. A tuple or an array `[T; N]` takes them one by one, `()` takes
     /// none, and any other type takes the first. Surplus arguments are ignored. A missing
     /// argument is `None` for an `Option` and an error for other types.
     ///
-    /// Binary arguments decode into `bytes::Bytes`, `serde_bytes` types and `Vec<u8>`. Halves of
-    /// surrogate pairs, which JavaScript strings may contain, become U+FFFD.
+    /// Binary arguments decode into `bytes::Bytes`, `serde_bytes` types and `Vec<u8>`. Where `T` would fail
+    /// otherwise, the arguments are taken as JavaScript has them: whole numbers are integers however they
+    /// were written (`3.0`), numbers out of range are infinite, and halves of surrogate pairs are U+FFFD.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
-        self.view().or_repaired(|view| {
+        self.view().or_as_in_javascript(|view| {
             let wants_one = Cell::new(false);
             let list = T::deserialize(ListDeserializer { view, wants_one: &wants_one });
             if wants_one.get() { view.element_seed(0, PhantomData::<T>) } else { list }
@@ -197,22 +198,45 @@ impl<'de> ArgsView<'de> {
     }
 
     pub(super) fn element<T: DeserializeOwned>(self, index: usize) -> Result<T, ArgsError> {
-        self.or_repaired(|view| view.element_seed(index, PhantomData))
+        self.or_as_in_javascript(|view| view.element_seed(index, PhantomData))
     }
 
-    /// Decodes, and if that fails tries once more without lone surrogates in the text.
-    fn or_repaired<T>(
+    /// Decodes, and if that fails tries once more with what JavaScript would have.
+    fn or_as_in_javascript<T>(
         self,
         decode: impl Fn(ArgsView<'_>) -> Result<T, ArgsError>,
     ) -> Result<T, ArgsError> {
         let result = decode(self);
-        match (&result, self) {
-            (Err(_), Self::Json { text, spans }) => match json::replace_lone_surrogates(text) {
-                Some(text) => decode(ArgsView::Json { text: &text, spans }),
+        match &result {
+            Ok(_) | Err(ArgsError::Missing(_)) => result,
+            Err(_) => match self.in_javascript() {
+                Some(values) => decode(ArgsView::Values(&values)),
                 None => result,
             },
-            _ => result,
         }
+    }
+
+    /// The arguments as JavaScript has them, if that is any different.
+    fn in_javascript(self) -> Option<Vec<Value>> {
+        let mut differ = false;
+        let values = match self {
+            Self::Json { text, spans } => {
+                let read = |span: &Span| {
+                    let (value, differs) = json_read::read(span.text(text))?;
+                    differ |= differs;
+                    Some(value)
+                };
+                spans.iter().map(read).collect::<Option<_>>()?
+            }
+            _ => {
+                let mut values = self.try_to_values().ok()?;
+                for value in &mut values {
+                    differ |= value.make_whole();
+                }
+                values
+            }
+        };
+        differ.then_some(values)
     }
 
     fn element_seed<S: DeserializeSeed<'de>>(
@@ -244,11 +268,11 @@ impl<'de> ArgsView<'de> {
     }
 
     pub(super) fn to_values(self) -> Result<Vec<Value>, ArgsError> {
-        self.or_repaired(ArgsView::try_to_values)
+        self.or_as_in_javascript(|view| view.try_to_values())
     }
 
-    fn try_to_values(view: ArgsView<'_>) -> Result<Vec<Value>, ArgsError> {
-        match view {
+    fn try_to_values(self) -> Result<Vec<Value>, ArgsError> {
+        match self {
             ArgsView::Json { text, spans } => {
                 let value = |(index, span): (usize, &Span)| {
                     serde_json::from_str(span.text(text)).map_err(|error| json_error(index, &error))

@@ -152,7 +152,13 @@ fn every_kind_of_type_survives_every_parser() {
         transfer(&parser, &(), |args| assert!(args.is_empty()));
         transfer(&parser, &Value::Null, |args| assert_eq!(args.decode(), Ok(Value::Null)));
         transfer(&parser, &None::<u8>, |args| assert_eq!(args.len(), 1));
+        transfer(&parser, &json!(null), |args| assert_eq!(args.decode(), Ok(json!(null))));
         transfer(&parser, &(json!(null),), |args| assert_eq!(args.len(), 1));
+        transfer(&parser, &json!([1, 2]), |args| assert_eq!(args.len(), 1));
+        transfer(&parser, b"ab", |args| assert_eq!(args.len(), 2, "an array, whatever is in it"));
+        transfer(&parser, &b"ab"[..], |args| assert_eq!(args.len(), 1, "a slice is not"));
+        transfer(&parser, &([1, 2],), |args| assert_eq!(args.decode(), Ok((vec![1, 2],))));
+        transfer(&parser, &[(); 0], |args| assert!(args.is_empty()));
     }
 }
 
@@ -177,6 +183,47 @@ fn halves_of_emoji_are_replaced() {
         let value = serde_json::to_string(expected).unwrap();
         assert_eq!(binary(&message, &[&[1]]), Ok(format!("Event / a [{value},<01>]")));
     }
+}
+
+#[test]
+fn numbers_are_what_they_are_in_javascript() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Id {
+        Number(u64),
+        Text(String),
+    }
+    with_args(r#",3.0,[-2e0,1E2],{"id":7.0},1.5,"3""#, |args| {
+        assert_eq!(args.decode(), Ok((3_u8, (-2_i64, 100_u16))));
+        assert_eq!(args.decode(), Ok(3_i32));
+        assert_eq!(args.get(2), Ok(BTreeMap::from([("id".to_owned(), Id::Number(7))])));
+        assert_eq!(args.get(0), Ok(3.0_f64));
+        assert_eq!(args.get(4), Ok(Id::Text("3".to_owned())));
+        assert!(args.get::<u8>(3).is_err(), "not whole");
+        let words = "argument 5: invalid type: string \"3\", expected u8";
+        assert_eq!(args.get::<u8>(4).unwrap_err().to_string(), words);
+        // Who asks for nothing in particular gets them as they came.
+        assert_eq!(args.get(0), Ok(Value::from(3.0)));
+    });
+    with_args(r#",1e400,[-1e400],{"n":1e400}"#, |args| {
+        assert_eq!(args.decode(), Ok((f64::INFINITY, vec![f64::NEG_INFINITY])));
+        assert_eq!(args.decode(), Ok(f64::INFINITY));
+        let values = args.to_values().unwrap();
+        assert_eq!(values[2]["n"].as_f64(), Some(f64::INFINITY));
+        assert_eq!(args.get(2), Ok(json!({"n": null})), "what serde_json makes of it");
+        assert!(args.get::<u64>(0).is_err());
+    });
+    for parser in [Parser::Json, Parser::Msgpack, Parser::Custom(Arc::new(Plain))] {
+        transfer(&parser, &(3.0, [-2.0], Bytes::from_static(b"x")), |args| {
+            assert_eq!(args.decode(), Ok((3_u8, vec![-2_i64])));
+            assert_eq!(args.get(0), Ok(Id::Number(3)));
+            assert!(args.get::<u8>(1).is_err());
+        });
+    }
+    let packet = Decoder::new().text(&Parser::Json, r#"0{"a":1.0}"#, &LIMITS).unwrap().unwrap();
+    let auth: Value = packet.payload().unwrap().unwrap();
+    assert_eq!(auth.decode(), Ok(BTreeMap::from([("a".to_owned(), 1_u8)])));
+    assert_eq!(packet.payload(), Ok(Some(BTreeMap::from([("a".to_owned(), 1_u8)]))));
 }
 
 #[test]
@@ -297,14 +344,18 @@ fn custom_parsers_obey_the_same_rules() {
     let connect = decode(packet(PacketKind::Connect, "/", None, object.clone()));
     assert_eq!(connect.as_deref(), Ok("Connect / {a:1}"));
 
+    let nothing = decode(packet(event, "/", Some(1), None));
+    assert_eq!(nothing.as_deref(), Ok("Event / #1 []"));
+    let ack = decode(packet(PacketKind::Ack, "/", None, list("x")));
+    assert_eq!(ack.as_deref(), Ok(r#"Ack / ["x"]"#));
+
     let refused = [
         (packet(event, "/", None, list("disconnect")), ParseError::ReservedEvent),
-        (packet(event, "/", None, None), ParseError::InvalidPayload),
         (packet(event, "/", None, Some(Value::Array(vec![]))), ParseError::InvalidPayload),
         (packet(event, "a", None, list("x")), ParseError::InvalidNamespace),
         (packet(event, &"/".repeat(21), None, list("x")), ParseError::NamespaceTooLong),
-        (packet(PacketKind::Ack, "/", None, list("x")), ParseError::MissingId),
         (packet(PacketKind::Disconnect, "/", None, object), ParseError::InvalidPayload),
+        (packet(PacketKind::ConnectError, "/", None, None), ParseError::InvalidPayload),
     ];
     for (packet, error) in refused {
         assert_eq!(decode(packet), Err(error));

@@ -6,31 +6,14 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::decode_limits::DecodeLimits;
 use super::error::ParseError;
 use super::json;
 use super::message::MessageRef;
 use super::msgpack;
-use super::packet::{Data, Packet, PacketKind, Spans};
+use super::packet::{Data, Packet, PacketKind};
 use super::parser::{CustomDecoder, Parser};
-
-/// What a peer may send. All limits are inclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecodeLimits {
-    /// Attachments of one packet. 10, as in the official parser.
-    pub attachments_max: usize,
-    /// Bytes of all attachments of one packet together; they are kept until the last one came.
-    /// 1,000,000, the official limit of a single message.
-    pub attachment_bytes_max: usize,
-    /// Bytes in the name of a namespace, without its query. 512: names are repeated in every
-    /// packet and kept for every namespace, so nobody needs long ones.
-    pub nsp_len_max: usize,
-}
-
-impl Default for DecodeLimits {
-    fn default() -> Self {
-        Self { attachments_max: 10, attachment_bytes_max: 1_000_000, nsp_len_max: 512 }
-    }
-}
+use super::span::Spans;
 
 /// The decoder of one connection. One pointer while nothing is pending.
 ///
@@ -70,7 +53,7 @@ struct Awaiting {
     nsp: Cow<'static, str>,
     nsp_query: Option<String>,
     id: Option<u64>,
-    name: String,
+    name: Option<String>,
     text: Box<str>,
     spans: Spans,
     expected: usize,
@@ -184,7 +167,7 @@ impl Awaiting {
             nsp: if packet.nsp == "/" { "/".into() } else { packet.nsp.into_owned().into() },
             nsp_query: packet.nsp_query.map(Cow::into_owned),
             id: packet.id,
-            name: packet.name.into_owned(),
+            name: packet.name.map(Cow::into_owned),
             text,
             spans,
             expected,
@@ -200,7 +183,7 @@ impl Awaiting {
             nsp: self.nsp,
             nsp_query: self.nsp_query.map(Cow::Owned),
             id: self.id,
-            name: self.name.into(),
+            name: self.name.map(Cow::Owned),
             data: Data::Values(values),
         })
     }

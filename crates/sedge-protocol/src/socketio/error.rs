@@ -34,12 +34,9 @@ pub enum ParseError {
     /// The namespace is not a string that starts with `/`.
     #[error("invalid namespace")]
     InvalidNamespace,
-    /// The id is not a whole number between 0 and 2^64 - 1.
+    /// In msgpack, the type or the id is not a whole number.
     #[error("invalid packet id")]
     InvalidId,
-    /// An acknowledgement without the id of the event it answers.
-    #[error("acknowledgement without an id")]
-    MissingId,
     /// The payload is malformed, or not of the form that the packet's type demands.
     #[error("invalid payload")]
     InvalidPayload,

@@ -11,12 +11,15 @@ use serde::Serialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::decoder::DecodeLimits;
+use super::decode_limits::DecodeLimits;
 use super::error::{EncodeError, ParseError};
+use super::json_read;
 use super::message::{Attachments, MessageBuf, MessageKind};
-use super::number::{float_to_js_string, whole};
-use super::packet::{Data, Packet, PacketKind, Span, Spans, split_nsp};
+use super::number::float_to_js_string;
+use super::packet::{Data, Packet, PacketKind, split_nsp};
 use super::ser::{ArgumentSink, write_arguments};
+use super::span::{Span, Spans};
+use super::surrogates::replace_lone_surrogates;
 use super::value::Value;
 
 /// On the wire, `BINARY_EVENT` and `BINARY_ACK` lie this far above their plain siblings.
@@ -38,7 +41,7 @@ pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Decoded
     let (kind, binary) = take_kind(&mut rest)?;
     let attachments = if binary { take_attachments(&mut rest, limits)? } else { 0 };
     let (nsp, nsp_query) = take_nsp(&mut rest, limits)?;
-    let id = take_id(&mut rest)?;
+    let id = take_id(&mut rest);
     let (name, data) = decode_payload(kind, text, rest)?;
     let nsp_query = nsp_query.map(Cow::Borrowed);
     let packet = Packet { kind, nsp: Cow::Borrowed(nsp), nsp_query, id, name, data };
@@ -95,24 +98,22 @@ fn take_nsp<'a>(
     split_nsp(whole.get(..end).unwrap_or_default(), limits.nsp_len_max)
 }
 
-fn take_id(rest: &mut &str) -> Result<Option<u64>, ParseError> {
-    match take_digits(rest) {
-        "" => Ok(None),
-        digits => digits.parse().map(Some).map_err(|_| ParseError::InvalidId),
-    }
+/// None is there, or it does not fit in 64 bits: such an acknowledgement is nobody's, and such an event
+/// stays unanswered.
+fn take_id(rest: &mut &str) -> Option<u64> {
+    take_digits(rest).parse().ok()
 }
 
-/// Checks `payload`, the end of `text`, against the form that `kind` demands.
+/// Checks `payload`, the end of `text`, against the form that `kind` demands. As in the official decoder,
+/// an event or acknowledgement may have none at all.
 fn decode_payload<'a>(
     kind: PacketKind,
     text: &'a str,
     payload: &'a str,
-) -> Result<(Cow<'a, str>, Data<'a>), ParseError> {
-    let no_name = Cow::Borrowed("");
+) -> Result<(Option<Cow<'a, str>>, Data<'a>), ParseError> {
     match kind {
-        PacketKind::Connect | PacketKind::Disconnect if payload.is_empty() => {
-            Ok((no_name, Data::None))
-        }
+        PacketKind::ConnectError if payload.is_empty() => Err(ParseError::InvalidPayload),
+        _ if payload.is_empty() => Ok((None, Data::None)),
         PacketKind::Disconnect => Err(ParseError::InvalidPayload),
         PacketKind::Connect | PacketKind::ConnectError => {
             let raw: &RawValue =
@@ -126,16 +127,16 @@ fn decode_payload<'a>(
                 return Err(ParseError::InvalidPayload);
             }
             let spans = Spans::from_slice(&[span_in(text, raw.get())]);
-            Ok((no_name, Data::Json { text, spans }))
+            Ok((None, Data::Json { text, spans }))
         }
         PacketKind::Ack => {
             let (_, spans) = split_array(text, payload, false)?;
-            Ok((no_name, Data::Json { text, spans }))
+            Ok((None, Data::Json { text, spans }))
         }
         PacketKind::Event => {
             let (name, spans) = split_array(text, payload, true)?;
             let name = event_name(name.ok_or(ParseError::InvalidPayload)?)?;
-            Ok((name, Data::Json { text, spans }))
+            Ok((Some(name), Data::Json { text, spans }))
         }
     }
 }
@@ -199,60 +200,14 @@ fn event_name(raw: &str) -> Result<Cow<'_, str>, ParseError> {
     if raw.len() <= 15 && raw.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Cow::Borrowed(raw));
     }
-    let number: f64 = serde_json::from_str(raw).map_err(|_| ParseError::InvalidPayload)?;
+    // Beyond the range of doubles it is infinite, there and here.
+    let is_number = raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let number = raw.parse().ok().filter(|_| is_number).ok_or(ParseError::InvalidPayload)?;
     Ok(Cow::Owned(float_to_js_string(number)))
-}
-
-/// Replaces every surrogate that has no partner, spelled `\ud800` or the like, by `\ufffd`; `None`
-/// if there is none. JavaScript sends such halves when it cuts a text inside an emoji, and no
-/// Rust string can hold them. The length and all offsets stay the same.
-pub(super) fn replace_lone_surrogates(json: &str) -> Option<String> {
-    let mut repaired = String::with_capacity(json.len());
-    let mut changed = false;
-    let mut rest = json;
-    // A backslash in JSON always starts an escape inside a string.
-    while let Some(start) = memchr(b'\\', rest.as_bytes()) {
-        let (before, escape) = rest.split_at(start);
-        repaired.push_str(before);
-        let next = escape.get(6..).and_then(escaped_unit);
-        let low_follows = matches!(next, Some(0xdc00..0xe000));
-        let (len, replacement) = match escaped_unit(escape) {
-            Some(0xd800..0xdc00) if low_follows => (12, None),
-            Some(0xd800..0xe000) => (6, Some("\\ufffd")),
-            _ => (2, None),
-        };
-        let (escape, after) = escape.split_at_checked(len).unwrap_or((escape, ""));
-        changed |= replacement.is_some();
-        repaired.push_str(replacement.unwrap_or(escape));
-        rest = after;
-    }
-    repaired.push_str(rest);
-    changed.then_some(repaired)
-}
-
-/// The UTF-16 unit of the escape `\uXXXX` at the start of `text`.
-fn escaped_unit(text: &str) -> Option<u16> {
-    let digits = text.strip_prefix("\\u")?.get(..4)?;
-    u16::from_str_radix(digits, 16).ok()
 }
 
 /// Decodes the elements of a packet that has attachments, and puts those in place.
 pub(super) fn values_with_attachments(
-    text: &str,
-    spans: &[Span],
-    attachments: &[Bytes],
-) -> Result<Vec<Value>, ParseError> {
-    let result = try_values_with_attachments(text, spans, attachments);
-    match result {
-        Err(ParseError::InvalidPayload) => match replace_lone_surrogates(text) {
-            Some(repaired) => try_values_with_attachments(&repaired, spans, attachments),
-            None => result,
-        },
-        _ => result,
-    }
-}
-
-fn try_values_with_attachments(
     text: &str,
     spans: &[Span],
     attachments: &[Bytes],
@@ -265,8 +220,9 @@ fn try_values_with_attachments(
             let attachment = attachments.get(index).ok_or(ParseError::IllegalAttachments)?;
             return Ok(Value::Binary(attachment.clone()));
         }
-        let mut value: Value =
-            serde_json::from_str(json).map_err(|_| ParseError::InvalidPayload)?;
+        let read = serde_json::from_str(json).ok();
+        let read = read.or_else(|| json_read::read(json).map(|(value, _)| value));
+        let mut value: Value = read.ok_or(ParseError::InvalidPayload)?;
         fill_placeholders(&mut value, attachments)?;
         Ok(value)
     };
@@ -279,7 +235,7 @@ fn fill_placeholders(value: &mut Value, attachments: &[Bytes]) -> Result<(), Par
     if let Value::Bool(true) = value["_placeholder"] {
         // As in JavaScript, a double that is whole will do: 1.0 is 1.
         let index = match &value["num"] {
-            Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64())),
+            Value::Number(number) => number.as_u64(),
             _ => None,
         };
         let index = index.and_then(|index| usize::try_from(index).ok());

@@ -17,9 +17,11 @@ mod args;
 #[cfg(test)]
 mod args_tests;
 mod date;
+mod decode_limits;
 mod decoder;
 mod error;
 mod json;
+mod json_read;
 mod key;
 mod message;
 mod msgpack;
@@ -30,14 +32,18 @@ mod packet;
 mod parser;
 mod renumber;
 mod ser;
+mod span;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 mod value;
 mod value_de;
 mod value_ser;
+mod value_sink;
 
 pub use args::{ArgList, Args};
-pub use decoder::{DecodeLimits, Decoder};
+pub use decode_limits::DecodeLimits;
+pub use decoder::Decoder;
 pub use error::{ArgsError, EncodeError, ParseError};
 pub use message::{Message, MessageBuf, MessageKind, MessageRef};
 pub use packet::{Event, Packet, PacketKind, RESERVED_EVENTS, ValuePacket, is_reserved_event};

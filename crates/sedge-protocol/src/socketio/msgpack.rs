@@ -22,13 +22,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::decoder::DecodeLimits;
+use super::decode_limits::DecodeLimits;
 use super::error::{EncodeError, ParseError};
 use super::message::{MessageBuf, MessageKind};
 use super::msgpack_read::{Head, Reader};
 use super::number::{float_to_js_string, whole};
-use super::packet::{Data, Packet, PacketKind, Span, Spans, split_nsp};
+use super::packet::{Data, Packet, PacketKind, split_nsp};
 use super::ser::{ArgumentSink, write_arguments};
+use super::span::{Span, Spans};
 
 /// Decodes a binary message. The whole of it is scanned once, without recursion and without
 /// believing any length it claims.
@@ -70,22 +71,19 @@ enum Payload {
 }
 
 /// Checks the payload against the form that `kind` demands; returns the name of an event and
-/// where the arguments or the single payload are.
+/// where the arguments or the single payload are. As with JSON, an event or acknowledgement may have
+/// none at all.
 fn payload(
     kind: PacketKind,
     data: Payload,
     bytes: &[u8],
-) -> Result<(Cow<'_, str>, Spans), ParseError> {
-    let no_name = Cow::Borrowed("");
+) -> Result<(Option<Cow<'_, str>>, Spans), ParseError> {
     match (kind, data) {
-        (PacketKind::Connect | PacketKind::Disconnect, Payload::Absent) => {
-            Ok((no_name, Spans::new()))
-        }
+        (PacketKind::ConnectError, Payload::Absent) => Err(ParseError::InvalidPayload),
+        (_, Payload::Absent) => Ok((None, Spans::new())),
         (PacketKind::Connect | PacketKind::ConnectError, Payload::Object(span))
-        | (PacketKind::ConnectError, Payload::Text(span)) => {
-            Ok((no_name, Spans::from_slice(&[span])))
-        }
-        (PacketKind::Ack, Payload::List(spans)) => Ok((no_name, spans)),
+        | (PacketKind::ConnectError, Payload::Text(span)) => Ok((None, Spans::from_slice(&[span]))),
+        (PacketKind::Ack, Payload::List(spans)) => Ok((None, spans)),
         (PacketKind::Event, Payload::List(mut spans)) if !spans.is_empty() => {
             let name = spans.remove(0).bytes(bytes);
             let head = Reader::new(name).head();
@@ -96,7 +94,7 @@ fn payload(
                 Head::Float(n) => Cow::Owned(float_to_js_string(n)),
                 _ => return Err(ParseError::InvalidPayload),
             };
-            Ok((name, spans))
+            Ok((Some(name), spans))
         }
         _ => Err(ParseError::InvalidPayload),
     }
@@ -133,11 +131,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A packet's type or id. Whole doubles are taken too: not every client tells them apart.
+    /// A packet's type or id. Whole doubles are taken too: not every client tells them apart. A whole
+    /// number that is below zero or too large is none, as with JSON.
     fn number(&mut self) -> Result<Option<u64>, ParseError> {
         match self.head() {
             Some(Head::Uint(number)) => Ok(Some(number)),
-            Some(Head::Float(n)) => whole(n).map(Some).ok_or(ParseError::InvalidId),
+            Some(Head::Float(n)) if n.fract() == 0.0 => Ok(whole(n)),
+            Some(Head::Int(_)) => Ok(None),
             Some(head) if head.is_nothing() => Ok(None),
             _ => Err(ParseError::InvalidId),
         }

@@ -17,22 +17,43 @@ enum Repr {
     Float(f64),
 }
 
+/// The doubles that are whole numbers of 64 bits with a sign: from the first of these up to the second.
+const I64_MIN: f64 = -9_223_372_036_854_775_808.0;
+const I64_END: f64 = -I64_MIN;
+
 impl Number {
-    /// The number, if it is whole and fits.
+    /// The number, if it is whole and fits; a double may be whole too.
     pub fn as_u64(&self) -> Option<u64> {
-        match self.0 {
+        match self.whole().0 {
             Repr::Unsigned(n) => Some(n),
             _ => None,
         }
     }
 
-    /// The number, if it is whole and fits.
+    /// The number, if it is whole and fits; a double may be whole too.
     pub fn as_i64(&self) -> Option<i64> {
-        match self.0 {
+        match self.whole().0 {
             Repr::Unsigned(n) => i64::try_from(n).ok(),
             Repr::Negative(n) => Some(n),
             Repr::Float(_) => None,
         }
+    }
+
+    /// Turns a double that is a whole number of 64 bits into an integer, as `3.0` is `3` to JavaScript;
+    /// returns whether it was one.
+    pub(super) fn make_whole(&mut self) -> bool {
+        match self.0 {
+            Repr::Float(n) if n.fract() == 0.0 && (I64_MIN..I64_END).contains(&n) => {
+                *self = Self::from(n as i64);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn whole(mut self) -> Self {
+        self.make_whole();
+        self
     }
 
     /// The number as a double; whole numbers beyond 2^53 are rounded.
@@ -154,6 +175,11 @@ mod tests {
         assert_eq!(Number::from(5_i64), Number::from(5_u64));
         assert_eq!(Number::from(-5_i64).as_i64(), Some(-5));
         assert_eq!(Number::from(u64::MAX).as_i64(), None);
-        assert_eq!(Number::from(1.0).as_i64(), None);
+        assert_eq!(Number::from(1.0).as_i64(), Some(1));
+        assert_eq!(Number::from(-1.0).as_u64(), None);
+        assert_eq!(Number::from(1.5).as_i64(), None);
+        assert_eq!(Number::from(I64_MIN).as_i64(), Some(i64::MIN));
+        assert_eq!(Number::from(I64_END).as_i64(), None);
+        assert_eq!(Number::from(f64::INFINITY).as_u64(), None);
     }
 }

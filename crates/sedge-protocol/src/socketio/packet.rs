@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
-use smallvec::SmallVec;
 
 use super::args::{Args, ArgsView};
 use super::error::{ArgsError, ParseError};
+use super::span::Spans;
 use super::value::Value;
 
 /// Event names that never travel: they mean something else on one of the two sides. A packet
@@ -60,8 +60,8 @@ impl PacketKind {
     }
 }
 
-/// A decoded packet. It is valid: an event has a name, an acknowledgement has an id and a list,
-/// and so on (see [`ParseError`] for the rules).
+/// A decoded packet. It is valid: an event's name is not reserved, an acknowledgement has no payload but a
+/// list, and so on (see [`ParseError`] for the rules).
 #[derive(Debug, Clone)]
 pub struct Packet<'a> {
     /// What the packet says.
@@ -71,36 +71,13 @@ pub struct Packet<'a> {
     /// What follows a `?` in the namespace. Clients of Socket.IO 1 and 2 put the query of their
     /// CONNECT there; in later protocols the `?` has no meaning.
     pub nsp_query: Option<Cow<'a, str>>,
-    /// Of an event: the acknowledgement it wants. Of an acknowledgement: the event it answers.
+    /// Of an event: the acknowledgement it wants. Of an acknowledgement: the event it answers; without
+    /// one it answers nothing. An id that does not fit in 64 bits is none.
     pub id: Option<u64>,
-    /// Of an event: its name, decoded. Empty otherwise.
-    pub(super) name: Cow<'a, str>,
+    /// Of an event with a payload: its name, decoded.
+    pub(super) name: Option<Cow<'a, str>>,
     pub(super) data: Data<'a>,
 }
-
-/// The bounds of one element inside its message. Messages are refused beyond 4 GiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) end: u32,
-}
-
-impl Span {
-    /// Both bounds are offsets into a message whose length was checked to fit.
-    pub(super) fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
-    }
-
-    pub(super) fn text(self, text: &str) -> &str {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-
-    pub(super) fn bytes(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-}
-
-pub(super) type Spans = SmallVec<[Span; 4]>;
 
 /// The payload, already checked and cut into elements: the arguments of an event or
 /// acknowledgement, or the single payload of a CONNECT or `CONNECT_ERROR`.
@@ -126,10 +103,11 @@ pub struct Event<'p> {
 }
 
 impl Packet<'_> {
-    /// The name and arguments of an event, `None` for any other packet. Costs nothing: both were
-    /// found when the packet was decoded.
+    /// The name and arguments of an event, `None` for any other packet, and for an event without any
+    /// payload: some clients send such, and it means nothing. Costs nothing: both were found when the
+    /// packet was decoded.
     pub fn event(&self) -> Option<Event<'_>> {
-        (self.kind == PacketKind::Event).then(|| Event { name: &self.name, args: self.args() })
+        self.name.as_deref().map(|name| Event { name, args: self.args() })
     }
 
     /// The arguments of an event (without its name) or of an acknowledgement; empty for any
@@ -161,10 +139,10 @@ impl Packet<'_> {
     pub fn to_value_packet(&self) -> Result<ValuePacket, ArgsError> {
         let mut values = self.view().to_values()?;
         let data = match self.kind {
-            PacketKind::Event => {
-                values.insert(0, Value::from(self.name.as_ref()));
-                Some(Value::Array(values))
-            }
+            PacketKind::Event => self.name.as_deref().map(|name| {
+                values.insert(0, Value::from(name));
+                Value::Array(values)
+            }),
             PacketKind::Ack => Some(Value::Array(values)),
             _ => values.pop(),
         };
@@ -194,7 +172,8 @@ pub struct ValuePacket {
     pub nsp: String,
     /// See [`Packet::id`].
     pub id: Option<u64>,
-    /// An event: an array of its name and arguments. An acknowledgement: the array of arguments.
+    /// An event: an array of its name and arguments. An acknowledgement: the array of arguments. (Of both,
+    /// nothing is taken for a payload that a client has left out.)
     /// CONNECT: an object or nothing. `CONNECT_ERROR`: an object or a string. DISCONNECT: nothing.
     pub data: Option<Value>,
 }
@@ -202,21 +181,22 @@ pub struct ValuePacket {
 impl ValuePacket {
     /// Checks the rules that hold for every packet, whatever parser it came from.
     pub(super) fn into_packet(self, nsp_len_max: usize) -> Result<Packet<'static>, ParseError> {
-        let mut name = Cow::Borrowed("");
+        let mut name = None;
         let values = match (self.kind, self.data) {
             (PacketKind::Event, Some(Value::Array(mut values))) => {
                 if values.is_empty() {
                     return Err(ParseError::InvalidPayload);
                 }
-                name = Cow::Owned(match values.remove(0) {
+                name = Some(Cow::Owned(match values.remove(0) {
                     Value::String(name) => name,
                     Value::Number(number) => number.to_js_string(),
                     _ => return Err(ParseError::InvalidPayload),
-                });
+                }));
                 values
             }
             (PacketKind::Ack, Some(Value::Array(values))) => values,
-            (PacketKind::Connect | PacketKind::Disconnect, None) => Vec::new(),
+            (PacketKind::ConnectError, None) => return Err(ParseError::InvalidPayload),
+            (_, None) => Vec::new(),
             (PacketKind::Connect | PacketKind::ConnectError, Some(object @ Value::Object(_)))
             | (PacketKind::ConnectError, Some(object @ Value::String(_))) => vec![object],
             _ => return Err(ParseError::InvalidPayload),
@@ -233,9 +213,8 @@ impl ValuePacket {
 impl Packet<'_> {
     /// Rules that do not depend on the encoding.
     pub(super) fn check_common(&self) -> Result<(), ParseError> {
-        match self.kind {
-            PacketKind::Event if is_reserved_event(&self.name) => Err(ParseError::ReservedEvent),
-            PacketKind::Ack if self.id.is_none() => Err(ParseError::MissingId),
+        match self.name.as_deref() {
+            Some(name) if is_reserved_event(name) => Err(ParseError::ReservedEvent),
             _ => Ok(()),
         }
     }

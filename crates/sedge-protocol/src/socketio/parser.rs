@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::error::{EncodeError, ParseError};
 use super::message::{Message, MessageBuf, MessageKind, MessageRef};
 use super::packet::{PacketKind, ValuePacket, is_reserved_event};
-use super::ser::{ArgumentSink, write_arguments};
+use super::ser::write_arguments;
 use super::value::Value;
+use super::value_sink::ValueSink;
 use super::{json, msgpack};
 
 /// How packets travel. Server and clients must use the same.
@@ -46,10 +47,10 @@ pub trait CustomDecoder: Send {
 /// Encoding. Each method clears `out` and leaves the messages of one packet there, or nothing if
 /// it fails.
 ///
-/// **Arguments** (`args`): a tuple, or an array `[T; N]`, is the list of arguments; `()` is the
-/// empty list; anything else is one argument. A `Vec` is one argument, an array; see
-/// [`super::ArgList`] for lists whose length is not known beforehand. `serde_json::Value::Null`
-/// cannot be told from `()`: where it may occur, write `(value,)`. [`Value::Null`] is an argument.
+/// **Arguments** (`args`): a tuple or an array `[T; N]` is the list of arguments; `()` is the
+/// empty list; anything else is one argument, a `Vec`, a slice and JSON's null too. An array that is to be
+/// one argument is written `(array,)` or `&array[..]`; see [`super::ArgList`] for lists whose length is
+/// not known beforehand.
 ///
 /// **Binary data** is whatever serializes as serde's bytes: `bytes::Bytes`, the types of
 /// `serde_bytes`, [`Value::Binary`]. A `Vec<u8>` is an array of numbers. The official parser
@@ -185,18 +186,4 @@ fn encode_custom(
         }
     }
     Ok(())
-}
-
-/// Collects arguments as values.
-pub(super) struct ValueSink(pub(super) Vec<Value>);
-
-impl ArgumentSink for ValueSink {
-    fn begin(&mut self, _: usize) -> Result<(), EncodeError> {
-        Ok(())
-    }
-
-    fn argument<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.0.push(Value::from_serialize(value)?);
-        Ok(())
-    }
 }

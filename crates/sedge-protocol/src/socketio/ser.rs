@@ -1,7 +1,9 @@
-//! How a serializable value becomes a list of arguments: a tuple (or an array `[T; N]`, which
-//! serde cannot tell from one) is the list, `()` is the empty list, and anything else is one
-//! argument. A `Vec` is one argument, an array; so are `Option<(A, B)>` and tuple structs. Whatever
-//! serializes as serde's unit is taken for `()`, `serde_json::Value::Null` too.
+//! How a serializable value becomes a list of arguments: a tuple or an array `[T; N]` (serde cannot
+//! tell the two apart) is the list, `()` is the empty list, and anything else is one argument. A `Vec` is
+//! one argument, an array; so are `Option<(A, B)>` and tuple structs.
+//!
+//! `()` and JSON's null are both serde's unit. What may also be something else than `()` is never of size
+//! zero, so that the number of arguments depends on their type and not on what happens to be in it.
 
 use std::fmt::Display;
 
@@ -23,7 +25,8 @@ pub(super) fn write_arguments<T: Serialize + ?Sized>(
     value: &T,
     sink: &mut impl ArgumentSink,
 ) -> Result<(), EncodeError> {
-    match value.serialize(TopLevel(sink)) {
+    let unit_is_list = size_of_val(value) == 0;
+    match value.serialize(TopLevel { sink, unit_is_list }) {
         Ok(()) => Ok(()),
         Err(Stop::Failed(error)) => Err(error),
         Err(Stop::OneArgument) => {
@@ -58,7 +61,11 @@ impl ser::Error for Stop {
     }
 }
 
-struct TopLevel<'a, S>(&'a mut S);
+struct TopLevel<'a, S> {
+    sink: &'a mut S,
+    /// Whether serde's unit is the empty list, and not an argument.
+    unit_is_list: bool,
+}
 
 /// The elements of a tuple, on their way to the sink.
 struct List<'a, S> {
@@ -108,12 +115,16 @@ impl<'a, S: ArgumentSink> Serializer for TopLevel<'a, S> {
     type SerializeStructVariant = Never;
 
     fn serialize_unit(self) -> Result<(), Stop> {
-        self.0.begin(0).map_err(Stop::Failed)
+        if self.unit_is_list {
+            self.sink.begin(0).map_err(Stop::Failed)
+        } else {
+            Err(Stop::OneArgument)
+        }
     }
 
     fn serialize_tuple(self, len: usize) -> Result<List<'a, S>, Stop> {
-        self.0.begin(len).map_err(Stop::Failed)?;
-        Ok(List { sink: self.0, announced: len, written: 0 })
+        self.sink.begin(len).map_err(Stop::Failed)?;
+        Ok(List { sink: self.sink, announced: len, written: 0 })
     }
 
     one_argument! {

@@ -51,9 +51,24 @@ impl Value {
         value.serialize(ValueSerializer::new())
     }
 
-    /// The value as `T`.
+    /// The value as `T`. A double that is whole may be taken as an integer.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
-        T::deserialize(self).map_err(|error| ArgsError::Refused(error.to_string()))
+        let decoded = T::deserialize(self).or_else(|error| {
+            let mut value = self.clone();
+            if value.make_whole() { T::deserialize(&value) } else { Err(error) }
+        });
+        decoded.map_err(|error| ArgsError::Refused(error.to_string()))
+    }
+
+    /// Turns all doubles that are whole numbers into integers; returns whether there were any.
+    pub(super) fn make_whole(&mut self) -> bool {
+        let one = |changed, value: &mut Value| value.make_whole() | changed;
+        match self {
+            Self::Number(number) => number.make_whole(),
+            Self::Array(elements) => elements.iter_mut().fold(false, one),
+            Self::Object(entries) => entries.iter_mut().map(|(_, value)| value).fold(false, one),
+            _ => false,
+        }
     }
 
     /// Whether this is `null`.

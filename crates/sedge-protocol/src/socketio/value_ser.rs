@@ -13,7 +13,6 @@ use super::value::{DEPTH_MAX, Number, Value};
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            // Not as unit, which at the top level would mean: no arguments.
             Self::Null => serializer.serialize_none(),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Number(number) => number.serialize(serializer),

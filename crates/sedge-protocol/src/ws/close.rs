@@ -1,11 +1,4 @@
-//! Close codes and the frame that carries them (RFC 6455 §5.5.1 and §7.4).
-
-use bytes::{Bytes, BytesMut};
-
-use super::frame::{MAX_HEADER, Opcode, put_frame};
-
-/// Longest reason in bytes: a control frame holds 125, two of them are the code.
-pub const REASON_MAX: usize = super::CONTROL_MAX - 2;
+//! Close codes (RFC 6455 §7.4).
 
 /// A status code that may stand in a close frame.
 ///
@@ -67,22 +60,6 @@ impl std::fmt::Display for CloseCode {
     }
 }
 
-/// A complete close frame to send. Without a code it has no payload, and the reason is dropped
-/// because it could not be told from a code. A reason over [`REASON_MAX`] bytes is cut at a
-/// character boundary.
-pub fn close_frame(code: Option<CloseCode>, reason: &str) -> Bytes {
-    let mut out = BytesMut::with_capacity(MAX_HEADER + 2 + reason.len().min(REASON_MAX));
-    match code {
-        None => put_frame(&mut out, Opcode::Close, false, &[]),
-        Some(code) => {
-            let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
-            let parts = [&code.get().to_be_bytes()[..], reason.as_bytes()];
-            put_frame(&mut out, Opcode::Close, false, &parts);
-        }
-    }
-    out.freeze()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,23 +72,5 @@ mod tests {
         for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, u16::MAX] {
             assert_eq!(CloseCode::new(code), None, "{code}");
         }
-    }
-
-    #[test]
-    fn close_frames_match_the_wire() {
-        assert_eq!(&close_frame(None, "dropped")[..], [0x88, 0]);
-        assert_eq!(&close_frame(Some(CloseCode::NORMAL), "")[..], [0x88, 2, 3, 0xe8]);
-        assert_eq!(
-            &close_frame(Some(CloseCode::TOO_BIG), "big")[..],
-            [0x88, 5, 3, 0xf1, b'b', b'i', b'g']
-        );
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let frame = close_frame(Some(CloseCode::POLICY), &"é".repeat(100));
-        assert_eq!(frame[1], 124, "122 bytes of whole characters and the code");
-        assert!(std::str::from_utf8(&frame[4..]).is_ok());
-        assert_eq!(close_frame(Some(CloseCode::POLICY), &"x".repeat(500)).len(), 127);
     }
 }

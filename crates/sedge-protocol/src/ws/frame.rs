@@ -1,9 +1,10 @@
 //! One WebSocket frame: its header, its mask, and the frames a server sends (RFC 6455 §5.2, §5.3).
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
-use super::{CONTROL_MAX, CloseCode};
+use super::close::CloseCode;
+use crate::limits::{CONTROL_MAX, REASON_MAX};
 
 /// Longest header of a frame that a server sends: two bytes and a 64-bit length, never a mask.
 pub const MAX_HEADER: usize = 10;
@@ -274,9 +275,43 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     }
 }
 
+/// A complete close frame to send. Without a code it has no payload, and the reason is dropped
+/// because it could not be told from a code. A reason over [`REASON_MAX`] bytes is cut at a
+/// character boundary.
+pub fn close_frame(code: Option<CloseCode>, reason: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(MAX_HEADER + 2 + reason.len().min(REASON_MAX));
+    match code {
+        None => put_frame(&mut out, Opcode::Close, false, &[]),
+        Some(code) => {
+            let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
+            let parts = [&code.get().to_be_bytes()[..], reason.as_bytes()];
+            put_frame(&mut out, Opcode::Close, false, &parts);
+        }
+    }
+    out.freeze()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn close_frames_match_the_wire() {
+        assert_eq!(&close_frame(None, "dropped")[..], [0x88, 0]);
+        assert_eq!(&close_frame(Some(CloseCode::NORMAL), "")[..], [0x88, 2, 3, 0xe8]);
+        assert_eq!(
+            &close_frame(Some(CloseCode::TOO_BIG), "big")[..],
+            [0x88, 5, 3, 0xf1, b'b', b'i', b'g']
+        );
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let frame = close_frame(Some(CloseCode::POLICY), &"é".repeat(100));
+        assert_eq!(frame[1], 124, "122 bytes of whole characters and the code");
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+        assert_eq!(close_frame(Some(CloseCode::POLICY), &"x".repeat(500)).len(), 127);
+    }
 
     #[test]
     fn headers_have_the_shortest_form() {

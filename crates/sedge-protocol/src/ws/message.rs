@@ -6,9 +6,10 @@
 //! side: in a box that the reader owns while something is incomplete, and at last in the caller's
 //! [`ReadScratch`], which one thread shares among its connections.
 
+use super::close::CloseCode;
 use super::deflate::Inflater;
 use super::frame::{FrameError, Header, MAX_CLIENT_HEADER, Opcode, unmask};
-use super::{CloseCode, FRAGMENTS_MAX};
+use crate::limits::FRAGMENTS_MAX;
 
 /// What a reader refuses to exceed.
 #[derive(Clone, Copy, Debug)]

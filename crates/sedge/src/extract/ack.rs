@@ -45,8 +45,8 @@ impl Ack {
         !matches!(self.0, To::Nobody)
     }
 
-    /// Sends the acknowledgement: a tuple is the list of arguments, `()` is no argument, anything else is one.
-    /// Another process gets the first argument only. If an event has several handlers, it gets the answer
+    /// Sends the acknowledgement, the arguments as in [`Socket::emit`]: a tuple or an array is the list, anything
+    /// else is one. Another process gets the first argument only. If an event has several handlers, it gets the answer
     /// that comes first.
     ///
     /// Works at any time and from any thread, also long after the handler has ended.

@@ -10,10 +10,12 @@ use super::FromContext;
 use crate::error::ExtractError;
 use crate::handler::stage::{Context, EventStage, SocketStage};
 
-/// The event's arguments as `T`. A tuple takes them one by one, `()` takes none, and any other
-/// type takes the first. Surplus arguments are ignored; a missing one is `None` for an `Option`.
+/// The event's arguments as `T`. A tuple or an array `[T; N]` takes them one by one, `()` takes none, and
+/// any other type takes the first: an argument that is an array is a `Vec`, or `([T; N],)`. Surplus
+/// arguments are ignored; a missing one is `None` for an `Option`.
 ///
-/// Binary arguments decode into `bytes::Bytes` and `Vec<u8>`. If the arguments are of another
+/// Numbers are JavaScript's: `3.0` is an integer, and `1e400` is infinite. The text `"3"` is no number. Binary
+/// arguments decode into `bytes::Bytes` and `Vec<u8>`. If the arguments are of another
 /// type the handler is not called; [`TryData`] is for handlers that want to answer to that.
 #[derive(Clone, Copy, Debug)]
 pub struct Data<T>(pub T);

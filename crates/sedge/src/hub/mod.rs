@@ -283,7 +283,7 @@ impl Hub {
             (!before).then(|| Arc::clone(&known.name))
         });
         if let Some(process) = first {
-            tracing::warn!(%process, %error, "what a process sends is dropped");
+            sedge_log::warn_rarely!(%process, %error, "what a process sends is dropped");
         }
     }
 

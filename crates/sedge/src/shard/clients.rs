@@ -234,12 +234,11 @@ impl LocalShard {
         }
     }
 
-    /// Acknowledgements that nobody waits for, surplus or made up, are ignored.
+    /// Acknowledgements that nobody waits for, late, surplus or made up, are ignored and counted.
     fn acknowledged(&self, socket: &Socket, packet: &Packet<'_>) {
-        let Some(id) = packet.id.and_then(|id| u32::try_from(id).ok()) else { return };
-        let Some(Some(pending)) = self.with_member(socket, |member| member.take_ack(id)) else {
-            return;
-        };
+        let id = packet.id.and_then(|id| u32::try_from(id).ok());
+        let pending = id.and_then(|id| self.with_member(socket, |member| member.take_ack(id))?);
+        let Some(pending) = pending else { return self.metrics.acks_ignored.add(1) };
         self.metrics.acks_in.add(1);
         match pending {
             PendingAck::One(reply) => {

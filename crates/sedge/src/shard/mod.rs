@@ -300,7 +300,7 @@ impl LocalShard {
             Command::Register { socket, registration } => self.register(&socket, &registration),
             Command::Join { socket, rooms } => {
                 if let Err(error) = self.join(&socket, &rooms) {
-                    tracing::warn!(socket = %socket.id(), %error, "a room was not joined");
+                    sedge_log::warn_rarely!(socket = %socket.id(), %error, "a room was not joined");
                 }
             }
             Command::Leave { socket, rooms } => self.leave(&socket, &rooms),

@@ -279,7 +279,7 @@ impl LocalShard {
     fn sockets_join(&self, namespace: &Namespace, target: &Target, rooms: &RoomList) {
         for socket in self.sockets(namespace, target) {
             if let Err(error) = self.join(&socket, rooms) {
-                tracing::warn!(socket = %socket.id(), %error, "a room was not joined");
+                sedge_log::warn_rarely!(socket = %socket.id(), %error, "a room was not joined");
             }
         }
     }

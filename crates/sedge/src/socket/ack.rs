@@ -34,7 +34,7 @@ impl PendingAck {
     }
 }
 
-/// What an acknowledgement can be read as: any type that arguments can be read as (a tuple takes
+/// What an acknowledgement can be read as: any type that arguments can be read as (a tuple or an array takes
 /// the list, any other type the first argument), or [`extract::Args`](crate::extract::Args) for
 /// the list as it came.
 pub trait FromAck: Sized {

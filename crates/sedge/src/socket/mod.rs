@@ -29,7 +29,7 @@ use crate::error::{EmitError, Overloaded};
 use crate::handler::listener::{Registration, erase};
 use crate::handler::{Handler, stage};
 use crate::id::SocketId;
-use crate::limits::BROADCAST_ACK_IDS;
+use crate::limits::{BROADCAST_ACK_IDS, FIRST_ACK_ID};
 use crate::namespace::{Namespace, assert_listenable};
 use crate::operator::BroadcastOperator;
 use crate::server::Server;
@@ -290,8 +290,9 @@ impl Socket {
         rooms.or_else(|| self.last_rooms()).unwrap_or_default()
     }
 
-    /// Sends an event: a tuple is the list of arguments, `()` is no argument, and anything else is one
-    /// argument. Binary values (`bytes::Bytes`) travel as attachments.
+    /// Sends an event: a tuple or an array `[T; N]` is the list of arguments, `()` is the empty list, and
+    /// anything else is one argument, a `Vec`, a slice and JSON's null too. An array that is to be one
+    /// argument is written `(array,)` or `&array[..]`. Binary values (`bytes::Bytes`) travel as attachments.
     ///
     /// It never waits. What the client cannot take yet is kept, up to the limit of
     /// [`ServerBuilder::outbox_bytes_max`](crate::ServerBuilder::outbox_bytes_max); beyond it
@@ -480,7 +481,8 @@ impl Socket {
         event: &str,
         args: &(impl Serialize + ?Sized),
     ) -> AckFuture<R> {
-        let id = self.inner.next_ack.fetch_add(1, Ordering::Relaxed) % BROADCAST_ACK_IDS;
+        let count = self.inner.next_ack.fetch_add(1, Ordering::Relaxed);
+        let id = FIRST_ACK_ID + count % (BROADCAST_ACK_IDS - FIRST_ACK_ID);
         let (reply, answer) = tokio::sync::oneshot::channel();
         let encode = |parser: &Parser, nsp: &str, out: &mut MessageBuf| {
             parser.event(nsp, Some(u64::from(id)), event, args, out)

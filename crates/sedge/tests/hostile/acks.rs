@@ -21,8 +21,10 @@ fn acknowledgements_nobody_asked_for_are_ignored() {
     }
     client.send(r#"61-9[{"_placeholder":true,"num":0}]"#);
     client.send_binary(&[0; 1000]);
+    client.send(r#"3["without an id"]"#);
     ask(&mut client);
-    assert_eq!(stage.io.metrics().total.acks_in, 0);
+    let metrics = stage.io.metrics().total;
+    assert_eq!((metrics.acks_in, metrics.acks_ignored), (0, 20 * 500 + 4 + 1 + 1));
     stage.all_is_well();
     client.close();
     stage.finish();
@@ -42,17 +44,18 @@ fn only_the_right_acknowledgement_counts_and_only_once() {
     client.join("/chat");
     other.join("/chat");
     client.send(r#"2/chat,["start"]"#);
-    client.expect(r#"2/chat,0["question"]"#);
+    client.expect(r#"2/chat,1["question"]"#);
     // Another socket of the same connection, the same namespace of another one, another id.
-    client.send(r#"30["wrong namespace"]"#);
-    other.send(r#"3/chat,0["wrong client"]"#);
-    client.send(r#"3/chat,1["wrong id"]"#);
+    client.send(r#"31["wrong namespace"]"#);
+    other.send(r#"3/chat,1["wrong client"]"#);
+    client.send(r#"3/chat,2["wrong id"]"#);
+    client.send(r#"3/chat,["no id"]"#);
     // An id that only looks the same if it is cut to 32 bits.
-    client.send(r#"3/chat,4294967296["wrong id"]"#);
+    client.send(r#"3/chat,4294967297["wrong id"]"#);
     ask(&mut other);
     ask(&mut client);
     assert_eq!(notes.so_far(), []);
-    client.send_all(&[r#"3/chat,0["right"]"#, r#"3/chat,0["late"]"#, r#"3/chat,0["late"]"#]);
+    client.send_all(&[r#"3/chat,1["right"]"#, r#"3/chat,1["late"]"#, r#"3/chat,1["late"]"#]);
     assert_eq!(notes.next(), Ok("right".to_owned()));
     ask(&mut client);
     assert_eq!(stage.io.metrics().total.acks_in, 1);
@@ -75,7 +78,7 @@ fn clients_that_never_acknowledge_are_asked_up_to_the_limit() {
     });
     let (mut client, _) = stage.client();
     client.send(r#"2["start"]"#);
-    for id in 0..100 {
+    for id in 1..=100 {
         client.expect(&format!(r#"2{id}["question"]"#));
     }
     ask(&mut client);
@@ -153,7 +156,7 @@ fn a_broadcast_waits_for_nobody_who_goes_or_is_full() {
         ask(client);
     }
     full.send(r#"21["fill"]"#);
-    full.expect(r#"20["fill"]"#);
+    full.expect(r#"21["fill"]"#);
     full.expect("31[]");
     starter.send(r#"2["start"]"#);
     let vote = voter.receive();

@@ -78,10 +78,9 @@ fn wrong_counts_end_the_connection() {
         r#"51["echo"]"#,
         r#"51.0-["echo"]"#,
         r#"5 1-["echo"]"#,
-        "51-",
-        "51-/,",
+        "51-/,1x",
         "51-[",
-        "61-[]",
+        "61-{}",
         endless.as_str(),
     ];
     for header in counts {

@@ -196,8 +196,8 @@ fn in_the_hook_for_errors_and_after_an_acknowledgement() {
     stage.expect_reason(&id, NAMESPACE);
     let (mut client, id) = stage.client();
     client.send(r#"2["ask"]"#);
-    client.expect(r#"20["question"]"#);
-    client.send("30[]");
+    client.expect(r#"21["question"]"#);
+    client.send("31[]");
     client.expect("1");
     client.expect_end();
     stage.expect_reason(&id, NAMESPACE);

@@ -108,7 +108,7 @@ fn what_is_no_packet_ends_the_connection() {
     let mut stage = Stage::new();
     let root = text("/");
     let name = [&[0x91][..], &text("a")].concat();
-    let minus_one = [0xff];
+    let (minus_one, half) = ([0xff], [0xca, 0x3f, 0, 0, 0]);
     let mut messages = vec![
         Vec::new(),
         vec![0xc0],
@@ -130,11 +130,9 @@ fn what_is_no_packet_ends_the_connection() {
         map(&[("type", &[2]), ("data", &name), ("nsp", &text("chat"))]),
         map(&[("type", &[2]), ("data", &name), ("nsp", &[0xa2, b'/', 0xff])]),
         // Ids.
-        map(&[("type", &[2]), ("data", &name), ("nsp", &root), ("id", &minus_one)]),
+        map(&[("type", &[2]), ("data", &name), ("nsp", &root), ("id", &half)]),
         map(&[("type", &[2]), ("data", &name), ("nsp", &root), ("id", &text("1"))]),
-        map(&[("type", &[3]), ("data", &[0x90]), ("nsp", &root)]),
         // Payloads.
-        packet(2, &[0xc0]),
         packet(2, &[0x90]),
         packet(2, &[0x80]),
         packet(2, &text("a")),
@@ -212,6 +210,14 @@ fn strange_events_do_no_harm() {
         ("data", &[0x90]),
         ("nsp", &text("/")),
     ]));
+    // Packets without a payload, acknowledgements of nothing, and ids that do not fit.
+    let minus_one = [0xff];
+    for kind in [2, 3] {
+        client.send_binary(&map(&[("type", &[kind]), ("nsp", &text("/"))]));
+        client.send_binary(&packet(kind, &[0xc0]));
+        client.send_binary(&map(&[("type", &[kind]), ("nsp", &text("/")), ("id", &minus_one)]));
+    }
+    client.send_binary(&packet(3, &[0x90]));
     let name = [&[0x91][..], &text("well?")].concat();
     client.send_binary(&map(&[
         ("x", &[0x90]),

@@ -23,7 +23,6 @@ fn what_is_no_packet_ends_the_connection() {
     let mut stage = Stage::new();
     let kinds = ["", " ", "7", "8[]", "9", "a", "-1", "\u{0}", "é", "{}", "[]", "null"];
     let events = [
-        "2",
         "2[",
         "2[]",
         r#"2["a""#,
@@ -44,17 +43,13 @@ fn what_is_no_packet_ends_the_connection() {
         "2[\"a\nb\"]",
         r#"2-1["a"]"#,
         r#"2 ["a"] 1"#,
-        "2/",
-        "2/nowhere",
-        "2/nowhere,",
+        "2/,x",
         r#"21.5["a"]"#,
         r#"2+1["a"]"#,
         r#"2١["a"]"#,
     ];
     let others = [
-        "3",
-        "31",
-        "3[]",
+        "3{}",
         "31{}",
         "31null",
         r#"31["a""#,
@@ -120,19 +115,17 @@ fn ids_are_numbers_of_64_bits_and_come_back_unchanged() {
         client.send(&format!(r#"2{id}["well?"]"#));
         client.expect(&format!(r#"3{id}["well"]"#));
     }
+    // What is larger stays unanswered.
+    let huge = "9".repeat(100_000);
+    client.send(r#"218446744073709551616["well?"]"#);
+    client.send(&format!(r#"2{huge}["well?"]"#));
+    client.send(&format!(r#"3{huge}["well"]"#));
     // Leading zeros are a matter of writing.
     client.send(r#"2007["well?"]"#);
     client.expect(r#"37["well"]"#);
     client.close();
     stage.expect_reason(&id, "transport close");
-    let huge = "9".repeat(100_000);
-    let messages = [
-        r#"218446744073709551616["well?"]"#.to_owned(),
-        format!(r#"2{huge}["well?"]"#),
-        format!(r#"3{huge}["well"]"#),
-        format!("5{huge}-[\"well?\"]"),
-        huge,
-    ];
+    let messages = [format!("5{huge}-[\"well?\"]"), huge];
     parse_errors(&mut stage, &messages);
     stage.finish();
 }
@@ -146,6 +139,9 @@ fn packets_for_namespaces_that_are_not_joined_end_the_connection() {
         "3/chat,1[]",
         "1/chat,",
         r#"2/nowhere,["well?"]"#,
+        "2/nowhere",
+        "2/nowhere,",
+        "3/nowhere",
         "1/nowhere,",
         r#"4/chat,{"message":"?"}"#,
         r#"4{"message":"?"}"#,

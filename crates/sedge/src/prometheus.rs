@@ -1,14 +1,17 @@
-//! The counters in Prometheus' text format, version 0.0.4.
+//! The counters of a server in Prometheus' text format, version 0.0.4.
 //!
 //! Names follow Prometheus' conventions: base units, `_total` for what only grows. Samples of shards have
 //! the label `shard`; sums over it are the reader's.
 
 use std::fmt::Write as _;
 
-use sedge::{BusMetrics, CloseReason, EngineMetrics, ErrorCode, ServerMetrics, SocketMetrics};
+use sedge_engine::hooks::ErrorCode;
+use sedge_engine::{CloseReason, Metrics as EngineMetrics};
 
-/// The media type of the format.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::metrics::{BusMetrics, ServerMetrics, SocketMetrics};
+
+/// The media type of the text that [`ServerMetrics::prometheus`] makes, for `Content-Type`.
+pub const PROMETHEUS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -63,7 +66,7 @@ static ENGINE: [Single<EngineMetrics>; 10] = [
     ),
 ];
 
-static SOCKETS: [Single<SocketMetrics>; 11] = [
+static SOCKETS: [Single<SocketMetrics>; 12] = [
     gauge("sedge_sockets", "Connected sockets, over all namespaces.", |m| m.sockets),
     gauge(
         "sedge_handlers_in_flight",
@@ -87,6 +90,11 @@ static SOCKETS: [Single<SocketMetrics>; 11] = [
         "sedge_acknowledgements_received_total",
         "Acknowledgements received that were waited for.",
         |m| m.acks_in,
+    ),
+    counter(
+        "sedge_acknowledgements_ignored_total",
+        "Acknowledgements received that nobody waited for.",
+        |m| m.acks_ignored,
     ),
     counter(
         "sedge_handler_errors_total",
@@ -132,25 +140,37 @@ static BUS: [Single<BusMetrics>; 9] = [
     ),
 ];
 
-/// The counters of a server as text.
-pub(crate) fn text(metrics: &ServerMetrics) -> String {
-    let mut out = Exposition { text: String::with_capacity(8192) };
-    out.head("sedge_build_info", Kind::Gauge, "The version of the program.");
-    let _ = writeln!(out.text, "sedge_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
-    out.labelled(&metrics.engine);
-    for single in &ENGINE {
-        out.single(single, &metrics.engine);
-    }
-    for single in &SOCKETS {
-        out.single(single, &metrics.shards);
-    }
-    if let Some(bus) = &metrics.bus {
-        for single in &BUS {
-            out.head(single.name, single.kind, single.help);
-            let _ = writeln!(out.text, "{} {}", single.name, (single.value)(bus));
+impl ServerMetrics {
+    /// The counters in Prometheus' text format, with the media type [`PROMETHEUS_CONTENT_TYPE`]. Names
+    /// begin with `sedge_`. What is counted by shard has the label `shard`; sums are the reader's.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sedge::BuildError> {
+    /// let io = sedge::Server::new()?;
+    /// assert!(io.metrics().prometheus().contains("sedge_sockets{shard=\"0\"} 0\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prometheus(&self) -> String {
+        let mut out = Exposition { text: String::with_capacity(8192) };
+        out.head("sedge_build_info", Kind::Gauge, "The version of Sedge.");
+        let version = env!("CARGO_PKG_VERSION");
+        let _ = writeln!(out.text, "sedge_build_info{{version=\"{version}\"}} 1");
+        out.labelled(&self.engine);
+        for single in &ENGINE {
+            out.single(single, &self.engine);
         }
+        for single in &SOCKETS {
+            out.single(single, &self.shards);
+        }
+        if let Some(bus) = &self.bus {
+            for single in &BUS {
+                out.head(single.name, single.kind, single.help);
+                let _ = writeln!(out.text, "{} {}", single.name, (single.value)(bus));
+            }
+        }
+        out.text
     }
-    out.text
 }
 
 struct Exposition {
@@ -179,7 +199,13 @@ impl Exposition {
         self.family(
             ("sedge_connections", Kind::Gauge, "Open TCP connections.", "transport"),
             shards,
-            |m| [("http", m.connections_http), ("websocket", m.connections_websocket)],
+            |m| {
+                [
+                    ("http", m.connections_http),
+                    ("websocket", m.connections_websocket),
+                    ("tunnel", m.tunnels),
+                ]
+            },
         );
         self.family(
             ("sedge_sessions", Kind::Gauge, "Open Engine.IO sessions.", "transport"),
@@ -239,11 +265,8 @@ fn pairs<const N: usize>(labels: [&'static str; N], values: [u64; N]) -> [(&'sta
 mod tests {
     use std::collections::HashSet;
 
-    use super::*;
-
     fn some_text() -> String {
-        let server = sedge::Server::builder().shards(2).build().unwrap();
-        text(&server.metrics())
+        crate::Server::builder().shards(2).build().unwrap().metrics().prometheus()
     }
 
     #[test]
