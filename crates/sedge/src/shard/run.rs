@@ -10,12 +10,10 @@ use std::task::{self, Poll, Waker};
 
 use sedge_engine::SessionKey;
 
-use super::LocalShard;
+use super::local::LocalShard;
+use crate::core::socket::Socket;
+use crate::core::stage::{Context, HandlerFuture, LocalListener, Middleware, Stage, Subject};
 use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind, catch_panic};
-use crate::handler::HandlerFuture;
-use crate::handler::listener::LocalListener;
-use crate::handler::stage::{Context, Middleware, Stage, Subject};
-use crate::socket::Socket;
 
 /// How a call has begun.
 enum Started<F, T> {
