@@ -120,8 +120,8 @@ impl Default for ClusterBuilder {
             },
             drain: DrainOrder {
                 deadline_ms: millis(DEFAULT_DRAIN_DEADLINE),
-                interval_ms: 100,
-                jitter_percent: 30,
+                interval_ms: millis(DEFAULT_DRAIN_INTERVAL),
+                jitter_percent: DEFAULT_DRAIN_JITTER_PERCENT,
                 replaced: false,
             },
             drain_delay: Duration::ZERO,
@@ -272,7 +272,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long workers may take to close their clients and end. Default 10 s.
+    /// How long workers may take to close their clients and end. Default 7 s; one that needs a second more is
+    /// killed.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.drain.deadline_ms = deadline.as_millis() as u64;
         self

@@ -11,6 +11,7 @@
 //! - [`Worker`]: what a worker gets: its identity, connections, siblings, the bus;
 //! - [`drain`]: closing clients in order;
 //! - [`control`]: asking a running supervisor, as `sedge status` does;
+//! - [`signals`]: the signals that a server heeds;
 //! - [`limits`]: every bound, with its reason.
 //!
 //! This crate knows connections, workers and bytes, and nothing of Socket.IO. It needs Linux.
@@ -34,6 +35,7 @@ mod metrics;
 mod passed;
 mod run;
 mod run_dir;
+pub mod signals;
 mod supervisor;
 mod tasks;
 mod wire;

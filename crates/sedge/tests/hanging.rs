@@ -121,7 +121,8 @@ impl Drop for Host {
     fn drop(&mut self) {
         // The workers go with it, at once.
         let _ = control::stop(&self.run_dir);
-        let ended = eventually(PATIENCE, || self.supervisor.try_wait().is_ok_and(|end| end.is_some()));
+        let ended =
+            eventually(PATIENCE, || self.supervisor.try_wait().is_ok_and(|end| end.is_some()));
         if !ended {
             let _ = self.supervisor.kill();
         }

@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use sedge_sticky::Report;
 use tokio::process::Child;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, sleep_until};
 
 use super::lifecycle::{Action, Event, Lifecycle};
 use super::passer::{Accepted, Passer};
 use super::process;
-use super::slot::{MetricsRequest, Order, Slot};
+use super::slot::{Order, Request, Slot};
 use super::state::Supervisor;
 use crate::channel::Channel;
 use crate::fd;
-use crate::limits::{CONTROL_BYTES_MAX, DRAIN_GRACE, METRICS_BYTES_MAX, METRICS_WAITING_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, DRAIN_GRACE, METRICS_BYTES_MAX, REQUESTS_WAITING_MAX};
 use crate::wire::command::WorkerState;
 use crate::wire::control::{self, DrainOrder, PROTOCOL, Stats, ToSupervisor, ToWorker, Welcome};
 
@@ -55,8 +55,8 @@ pub(super) fn start<'a>(
         view.starts += 1;
     }
     supervisor.worker_changed();
-    let (metrics, metrics_wanted) = mpsc::channel(METRICS_WAITING_MAX);
-    slot.metrics.replace(Some(metrics));
+    let (sender, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
+    slot.requests.replace(Some(sender));
     let mut running = Running {
         supervisor,
         slot,
@@ -67,7 +67,7 @@ pub(super) fn start<'a>(
         passing: false,
         lifecycle: Lifecycle::new(now, start_timeout, missed_max),
         failure: None,
-        metrics_wanted,
+        requests,
         metrics: Vec::new(),
     };
     running.welcome(&far_passing);
@@ -87,9 +87,9 @@ pub(super) struct Running<'a> {
     lifecycle: Lifecycle,
     /// What the worker said about why it ends.
     failure: Option<String>,
-    metrics_wanted: mpsc::Receiver<MetricsRequest>,
+    requests: mpsc::Receiver<Request>,
     /// Metrics under way, by the number of their request.
-    metrics: Vec<(u64, String, MetricsRequest)>,
+    metrics: Vec<(u64, String, oneshot::Sender<String>)>,
 }
 
 impl Running<'_> {
@@ -123,7 +123,10 @@ impl Running<'_> {
                     let order = *orders.borrow_and_update();
                     self.obey(order);
                 }
-                Some(request) = self.metrics_wanted.recv(), if ready => self.ask_metrics(request),
+                Some(request) = self.requests.recv(), if ready => match request {
+                    Request::Metrics(answer) => self.ask_metrics(answer),
+                    Request::Reread => self.say(&ToWorker::Reread),
+                },
                 () = passer.run(|| supervisor.update_availability(slot)), if self.passing => {
                     self.takes_no_more();
                 }
@@ -284,11 +287,11 @@ impl Running<'_> {
         Exit { words, served, ordered, waiting: self.passer.take_back() }
     }
 
-    fn ask_metrics(&mut self, request: MetricsRequest) {
+    fn ask_metrics(&mut self, answer: oneshot::Sender<String>) {
         self.metrics.retain(|(_, _, waiting)| !waiting.is_closed());
-        if self.metrics.len() < METRICS_WAITING_MAX {
+        if self.metrics.len() < REQUESTS_WAITING_MAX {
             let number = self.metrics.last().map_or(0, |(number, ..)| number + 1);
-            self.metrics.push((number, String::new(), request));
+            self.metrics.push((number, String::new(), answer));
             self.say(&ToWorker::Metrics { request: number });
         }
     }

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::slot::Slot;
+use super::slot::{Request, Slot};
 use super::state::{Supervisor, count};
 use crate::admin::Host;
 use crate::limits::METRICS_TIMEOUT;
@@ -49,7 +49,7 @@ fn ask(slot: &Slot) -> Option<oneshot::Receiver<String>> {
     }
     let (sender, answer) = oneshot::channel();
     // If it does not fit, the answer fails at once, and counts as missing.
-    let _ = slot.metrics.borrow().as_ref().map(|requests| requests.try_send(sender));
+    slot.ask(Request::Metrics(sender));
     Some(answer)
 }
 

@@ -73,7 +73,7 @@ impl Supervisor {
             }
             view.last_exit = Some(exit.words);
         }
-        slot.metrics.take();
+        slot.requests.take();
         slot.passer.take();
         self.update_availability(slot);
         if let Some(target) = self.router.borrow_mut().restarted(slot.target.get()) {

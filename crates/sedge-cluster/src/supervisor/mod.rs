@@ -11,6 +11,7 @@ mod keeper;
 mod lifecycle;
 mod passer;
 mod process;
+mod reaper;
 mod refusal;
 mod restarts;
 mod slot;
@@ -20,16 +21,15 @@ mod undecided;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use crate::builder::ClusterBuilder;
 use crate::ended::Ended;
 use crate::error::ClusterError;
 use crate::limits::REFUSAL_LINGER;
 use crate::listen::Listener;
+use crate::signals::{Signal, Signals};
 use crate::{admin, tasks};
 
-use slot::Order;
+use slot::{Order, Request};
 use state::{Phase, Supervisor};
 
 /// Runs this process as the supervisor.
@@ -54,6 +54,8 @@ pub(crate) async fn run(mut settings: ClusterBuilder) -> Result<Ended, ClusterEr
             for (index, listener) in listeners.into_iter().enumerate() {
                 dispatch::listen(&supervisor, listener, index as u16)?;
             }
+            reaper::start(&supervisor)
+                .map_err(ClusterError::system("the ends of children cannot be heard of"))?;
             tell_start(&supervisor);
             supervise(&supervisor, &mut signals).await
         })
@@ -130,13 +132,20 @@ async fn supervise(
     Ok(ended)
 }
 
-fn on_signal(supervisor: &Supervisor, signal: u8) {
-    if supervisor.phase() == Phase::Running {
-        tracing::info!(signal, "told to end: clients are being closed");
+fn on_signal(supervisor: &Supervisor, signal: Signal) {
+    let name = signal.name();
+    if signal == Signal::Hangup {
+        tracing::info!(
+            signal = name,
+            "workers read their certificates again; settings and program stay until a restart"
+        );
+        supervisor.slots.iter().for_each(|slot| slot.ask(Request::Reread));
+    } else if supervisor.phase() == Phase::Running {
+        tracing::info!(signal = name, "told to end: clients are being closed");
         supervisor.leave();
     } else {
-        tracing::warn!(signal, "told to end for a second time: ending at once");
-        supervisor.force(signal);
+        tracing::warn!(signal = name, "told to end for a second time: ending at once");
+        supervisor.force(signal.number());
     }
 }
 
@@ -160,24 +169,4 @@ async fn end_in_order(supervisor: &Supervisor) -> Infallible {
         }
     }
     std::future::pending().await
-}
-
-/// The signals that end the cluster.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-        Ok(Signals { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
-    }
-
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 2,
-            _ = self.terminate.recv() => 15,
-        }
-    }
 }

@@ -84,6 +84,8 @@ pub(crate) enum ToWorker {
         number: u64,
     },
     Drain(DrainOrder),
+    /// Files such as certificates are to be read again.
+    Reread,
     /// The worker's metrics are wanted.
     Metrics {
         request: u64,

@@ -22,6 +22,7 @@ use crate::error::ClusterError;
 use crate::fd::inherited;
 use crate::fd::shared::SharedTable;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_SEND_TIMEOUT, FAILURE_BYTES_MAX};
+use crate::signals::Signals;
 use crate::wire::control::{self, PROTOCOL, Secret, Stats, ToSupervisor, ToWorker, Welcome};
 use crate::{run_dir, tasks};
 
@@ -56,6 +57,7 @@ pub(crate) struct Duty {
     stats: Mutex<StatsSource>,
     metrics: Mutex<Option<MetricsSource>>,
     progress: Mutex<Option<ProgressSource>>,
+    reread: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// The last heartbeat that has come.
     heartbeat: watch::Sender<u64>,
     drain: watch::Sender<Option<Drain>>,
@@ -164,6 +166,13 @@ impl Worker {
     pub fn progress_from(&self, ask: impl Fn() -> Vec<u64> + Send + Sync + 'static) {
         let mut progress = self.duty.progress.lock().unwrap_or_else(PoisonError::into_inner);
         *progress = Some(Arc::new(ask));
+    }
+
+    /// Has this called when files such as certificates are to be read again: the supervisor or this worker
+    /// got SIGHUP. The function may read some files, and must not block for longer.
+    pub fn reread_by(&self, reread: impl Fn() + Send + Sync + 'static) {
+        let reread: Arc<dyn Fn() + Send + Sync> = Arc::new(reread);
+        *self.duty.reread.lock().unwrap_or_else(PoisonError::into_inner) = Some(reread);
     }
 
     /// Tells when the worker is to close its clients and end.
@@ -311,6 +320,7 @@ async fn prepare(
         stats: Mutex::default(),
         metrics: Mutex::default(),
         progress: Mutex::default(),
+        reread: Mutex::default(),
         heartbeat: watch::Sender::new(0),
         drain: watch::Sender::new(None),
         ready: AtomicBool::new(false),
@@ -337,10 +347,10 @@ async fn prepare(
     })
 }
 
-type Opened = (Arc<UnixBus>, Siblings, Connections, File, duty::Signals);
+type Opened = (Arc<UnixBus>, Siblings, Connections, File, Signals);
 
 async fn open(welcome: &Welcome, table: OwnedFd, passed: OwnedFd) -> Result<Opened, ClusterError> {
-    let signals = duty::signals().map_err(ClusterError::system("signals cannot be handled"))?;
+    let signals = Signals::new().map_err(ClusterError::system("signals cannot be handled"))?;
     let directory = run_dir::hold(&welcome.directory)
         .map_err(ClusterError::system("the directory of the workers' sockets cannot be held"))?;
     let table = SharedTable::map(table)
