@@ -123,15 +123,13 @@ impl<'a> Reader<'a> {
         let text = self.take(end.unwrap_or(self.rest.len()))?;
         let whole = text.parse::<u64>().map(Number::from);
         let whole = whole.or_else(|_| text.parse::<i64>().map(Number::from));
-        Some(Value::Number(match whole {
-            Ok(number) => number,
-            Err(_) => {
-                let float: f64 = text.parse().ok()?;
-                let mut number = Number::from(float);
-                self.differs |= number.make_whole() || float.is_infinite();
-                number
-            }
-        }))
+        if let Ok(whole) = whole {
+            return Some(Value::Number(whole));
+        }
+        let float: f64 = text.parse().ok()?;
+        let mut number = Number::from(float);
+        self.differs |= number.make_whole() || float.is_infinite();
+        Some(Value::Number(number))
     }
 }
 
