@@ -51,9 +51,7 @@ fn supervised(settings: &Settings) -> ClusterBuilder {
         .drain_deadline(settings.drain_deadline)
         .orphan_deadline(own.orphan_deadline)
         .on_serving(move |addresses| {
-            for address in addresses {
-                serve::announce(scheme, address);
-            }
+            serve::announce(scheme, addresses.iter().cloned());
         });
     if own.listen_given || std::env::var_os("LISTEN_FDS").is_none() {
         for address in &settings.listen {
@@ -86,9 +84,9 @@ async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
         builder = builder.shards(shards);
     }
     let serve::Made { server, options, draining } = serve::make(settings, builder, index, count)?;
-    tracing::info!(worker = index, pid = std::process::id(), "worker starts");
+    tracing::info!(pid = std::process::id(), "worker starts");
     let counted = server.clone();
-    worker.metrics_from(move || counted.metrics().prometheus());
+    worker.metrics_from(move || counted.metrics().prometheus() + &logging::prometheus());
     let mut drains = worker.drains();
     tokio::spawn(async move {
         drains.wait().await;
@@ -96,6 +94,6 @@ async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
     });
     let served = server.serve_worker(worker, options).await;
     served.map_err(|error| Failure::Start(error.to_string()))?;
-    tracing::info!(worker = index, "worker ends");
+    tracing::info!("worker ends");
     Ok(())
 }

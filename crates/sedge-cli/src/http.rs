@@ -16,6 +16,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use sedge::{PROMETHEUS_CONTENT_TYPE, ResponseBody, Server};
 use tower_service::Service;
 
+use crate::logging;
+
 /// Only our own files, and connections of the official client to wherever it was told: no inline
 /// scripts or styles, nothing from elsewhere, no frames around us.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -102,9 +104,11 @@ impl Site {
                 respond(StatusCode::SERVICE_UNAVAILABLE, JSON, "{\"status\":\"draining\"}\n")
             }
             Answer::Health => respond(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n"),
-            Answer::Metrics => {
-                respond(StatusCode::OK, PROMETHEUS_CONTENT_TYPE, self.server.metrics().prometheus())
-            }
+            Answer::Metrics => respond(
+                StatusCode::OK,
+                PROMETHEUS_CONTENT_TYPE,
+                self.server.metrics().prometheus() + &logging::prometheus(),
+            ),
         }
     }
 

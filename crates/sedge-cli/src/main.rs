@@ -12,6 +12,7 @@ mod demo;
 mod failure;
 mod hash_bench;
 mod http;
+mod limits;
 mod logging;
 mod nofile;
 mod serve;
@@ -29,10 +30,12 @@ use failure::Failure;
 fn main() -> ExitCode {
     // It ends the process itself for --help, --version and wrong usage, the latter with 2.
     let matches = args::command().get_matches();
-    run(args::read(&matches)).unwrap_or_else(|failure| {
-        eprintln!("sedge: {failure}");
+    let code = run(args::read(&matches)).unwrap_or_else(|failure| {
+        logging::say(&format!("sedge: {failure}"));
         failure.exit_code()
-    })
+    });
+    logging::flush();
+    code
 }
 
 fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
@@ -45,7 +48,7 @@ fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
             let settings = settings()?;
             check(&settings)?;
             for remark in &settings.remarks {
-                eprintln!("sedge: {remark}");
+                logging::say(&format!("sedge: {remark}"));
             }
             // Nobody may be reading, which is no fault.
             let _ = std::io::stdout().write_all(settings.show().as_bytes());

@@ -1,5 +1,6 @@
 //! The life of the server: start, run until a signal comes, drain, end.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,9 +66,7 @@ async fn start(settings: &Settings) -> Result<Running, Failure> {
         listening.push(opened.map_err(|error| Failure::Listen(*address, error))?);
     }
     tell(settings, &server);
-    for open in &listening {
-        announce(settings.scheme(), &open.local_addr().to_string());
-    }
+    announce(settings.scheme(), listening.iter().map(|open| open.local_addr().to_string()));
     Ok(Running { server, listening, draining })
 }
 
@@ -132,15 +131,23 @@ pub(crate) fn tell_of_client(settings: &Settings) {
     }
 }
 
-/// The line for whoever waits for the server, on standard output: its form is a promise.
-pub(crate) fn announce(scheme: &str, address: &str) {
-    let mut out = std::io::stdout().lock();
-    // Nobody may be reading, which is no fault.
-    let _ = match address.strip_prefix("unix:") {
-        Some(path) => writeln!(out, "listening on {path}, {scheme}"),
-        None => writeln!(out, "listening on {scheme}://{address}"),
-    };
-    let _ = out.flush();
+/// A line for each address, for whoever waits for the server, on standard output: their form is a promise.
+pub(crate) fn announce(scheme: &str, addresses: impl IntoIterator<Item = String>) {
+    let mut lines = String::new();
+    for address in addresses {
+        let _ = match address.strip_prefix("unix:") {
+            Some(path) => writeln!(lines, "listening on {path}, {scheme}"),
+            None => writeln!(lines, "listening on {scheme}://{address}"),
+        };
+    }
+    // Nobody may be reading, which is no fault, and must not keep this thread from serving.
+    let said = std::thread::Builder::new().name("sedge-announce".to_owned()).spawn(move || {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    });
+    if let Err(error) = said {
+        tracing::warn!(%error, "standard output cannot be told where this listens");
+    }
 }
 
 impl Running {

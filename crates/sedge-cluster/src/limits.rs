@@ -55,6 +55,10 @@ pub(crate) const DEFAULT_ORPHAN_DEADLINE: Duration = Duration::from_mins(10);
 /// Between two looks of an orphan at whether it still has connections.
 pub(crate) const ORPHAN_LOOK: Duration = Duration::from_millis(250);
 
+/// Between the line of the log that says why a worker ends itself and its end: a log may be written by a
+/// thread of its own, which such an end does not wait for.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// For a port of a worker's own to become free: its predecessor, or an orphan, is letting go of it.
 pub(crate) const BIND_PATIENCE: Duration = Duration::from_secs(5);
 

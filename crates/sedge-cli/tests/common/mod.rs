@@ -99,16 +99,29 @@ impl Sedge {
     }
 
     /// The same, with this scheme.
-    pub(crate) fn run_with(mut command: Command, folder: Folder, scheme: &str) -> Sedge {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn run_with(command: Command, folder: Folder, scheme: &str) -> Sedge {
+        Sedge::run_logging_to(Stdio::piped(), command, folder, scheme)
+    }
+
+    /// The same, with the log going there. Only a log that goes to a pipe is known at the end.
+    pub(crate) fn run_logging_to(
+        stderr: Stdio,
+        mut command: Command,
+        folder: Folder,
+        scheme: &str,
+    ) -> Sedge {
+        command.stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the program starts");
-        let mut stderr = child.stderr.take().expect("a pipe");
+        // The command holds a copy of its own.
+        drop(command);
         let (ended, log) = channel();
-        thread::spawn(move || {
-            let mut text = String::new();
-            let _ = stderr.read_to_string(&mut text);
-            let _ = ended.send(text);
-        });
+        if let Some(mut stderr) = child.stderr.take() {
+            thread::spawn(move || {
+                let mut text = String::new();
+                let _ = stderr.read_to_string(&mut text);
+                let _ = ended.send(text);
+            });
+        }
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut sedge = Sedge { child, stdout, log, folder, address };
@@ -134,8 +147,8 @@ impl Sedge {
     }
 
     /// Waits for the end of the process itself; others that it started may go on.
-    pub(crate) fn wait_for_process(&mut self) {
-        self.child.wait().expect("its end");
+    pub(crate) fn wait_for_process(&mut self) -> Option<i32> {
+        self.child.wait().expect("its end").code()
     }
 
     /// Waits for the end.

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Duty, EXIT_DEADLINE, EXIT_ORPHANED};
 use crate::drain::{Drain, DrainReason};
 use crate::limits::{
-    CONTROL_BYTES_MAX, DRAIN_GRACE, METRICS_BYTES_MAX, ORPHAN_LOOK, TEXT_PART_BYTES,
+    CONTROL_BYTES_MAX, DRAIN_GRACE, LAST_WORDS, METRICS_BYTES_MAX, ORPHAN_LOOK, TEXT_PART_BYTES,
 };
 use crate::tasks;
 use crate::wire::control::{self, DrainOrder, Stats, ToSupervisor, ToWorker};
@@ -70,7 +70,7 @@ pub(super) async fn serve(
     }
     if !duty.ready.load(Ordering::SeqCst) {
         tracing::error!("the supervisor is gone before this worker was ready; it ends");
-        std::process::exit(EXIT_ORPHANED);
+        exit(EXIT_ORPHANED);
     }
     duty.orphaned.send_replace(true);
     tracing::warn!(?orphan_deadline, "the supervisor is gone; serving on until no client is left");
@@ -87,6 +87,12 @@ pub(super) async fn serve(
         let number = signals.next().await;
         on_signal(&duty, drain, number, &mut told);
     }
+}
+
+/// Ends the process behind a line of the log that says why.
+fn exit(status: i32) -> ! {
+    std::thread::sleep(LAST_WORDS);
+    std::process::exit(status)
 }
 
 fn on_signal(duty: &Arc<Duty>, drain: DrainOrder, number: i32, told: &mut bool) {
@@ -183,7 +189,7 @@ fn begin(duty: &Arc<Duty>, drain: Drain) {
     let spawned = tasks::thread("sedge-deadline", move || {
         std::thread::sleep(patience);
         tracing::error!("this worker has not ended in time; it is cut off");
-        std::process::exit(EXIT_DEADLINE);
+        exit(EXIT_DEADLINE);
     });
     if let Err(error) = spawned {
         tracing::warn!(%error, "nothing watches over the deadline of this worker");
