@@ -112,6 +112,16 @@ impl<'a> Args<'a> {
         self.view().to_values()
     }
 
+    /// About how many bytes of memory the arguments take once they are [owned](Self::into_owned).
+    pub fn memory(&self) -> usize {
+        let (content, spans) = match self.view() {
+            ArgsView::Json { text, spans } => (text.len(), spans),
+            ArgsView::Msgpack { bytes, spans } => (bytes.len(), spans),
+            ArgsView::Values(values) => return values.iter().map(Value::memory).sum(),
+        };
+        content + size_of_val(spans)
+    }
+
     /// Copies what is borrowed, so that the arguments can outlive the message they came in.
     pub fn into_owned(self) -> Args<'static> {
         let view = match self.0 {

@@ -18,12 +18,13 @@ use sedge_adapter::{MemberId, Topic};
 use sedge_engine::{Handshake, Message, SendOptions, Sent, SessionKey};
 use sedge_protocol::engine::Version;
 use sedge_protocol::socketio::{
-    Decoder, EncodeError, MessageBuf, Packet, PacketKind, Parser, Value,
+    Decoder, EncodeError, Event, MessageBuf, Packet, PacketKind, Parser, Value,
 };
 use serde::Serialize;
 use smallvec::SmallVec;
 
 use super::members::LocalNamespace;
+use super::waiting::Waiting;
 use super::{Changed, LocalShard, State, messages};
 use crate::error::ConnectError;
 use crate::handler::listener::Table;
@@ -42,11 +43,11 @@ pub(super) struct Client {
     joined: SmallVec<[Joined; 1]>,
     /// Tells this client from others that had the same slot, for timers.
     serial: u32,
+    /// Events that wait because there are too many of those handlers; nearly always none.
+    pub(super) waiting: Option<Box<Waiting>>,
     /// Handlers of its sockets that wait at an `.await`.
     pub(super) in_flight: u32,
     version: Version,
-    /// Whether reading is stopped because too many handlers wait.
-    pub(super) held: bool,
     /// Whether it has ever joined a namespace.
     settled: bool,
 }
@@ -107,9 +108,9 @@ impl LocalShard {
                 decoder: Decoder::new(),
                 joined: SmallVec::new(),
                 serial,
+                waiting: None,
                 in_flight: 0,
                 version,
-                held: false,
                 settled: false,
             };
             state.add_client(client);
@@ -211,9 +212,16 @@ impl LocalShard {
     fn event(self: &Rc<Self>, target: &Addressee, packet: &Packet<'_>) {
         let Some(event) = packet.event() else { return };
         self.metrics.events_in.add(1);
+        if !self.wait(&target.socket, &event, packet.id) {
+            self.handle(target, &event, packet.id);
+        }
+    }
+
+    /// Calls the handlers of an event.
+    pub(super) fn handle(self: &Rc<Self>, target: &Addressee, event: &Event<'_>, ack: Option<u64>) {
         let Addressee { socket, table, own } = target;
         let name = event.name;
-        let details = EventDetails { name, args: &event.args, ack: packet.id };
+        let details = EventDetails { name, args: &event.args, ack };
         let context = Context { subject: socket, details };
         for table in [Some(table), own.as_ref()].into_iter().flatten() {
             for listener in &table.any {
@@ -232,6 +240,14 @@ impl LocalShard {
                 self.run(&**listener, &context, name);
             }
         }
+    }
+
+    /// A socket as the target of an event, if it is still connected.
+    pub(super) fn target(&self, socket: &Socket) -> Option<Addressee> {
+        self.with_namespace(socket, |namespace| {
+            let own = namespace.find(socket)?.own.clone();
+            Some(Addressee { socket: socket.clone(), own, table: namespace.table() })
+        })?
     }
 
     /// Acknowledgements that nobody waits for, late, surplus or made up, are ignored and counted.
@@ -473,7 +489,8 @@ impl LocalShard {
     /// A connection has ended: so have its sockets, in the order in which they joined.
     pub(super) fn close_client(self: &Rc<Self>, session: SessionKey, reason: DisconnectReason) {
         let sockets = self.sockets_of(session);
-        let client = self.state.borrow_mut().take_client(session);
+        let mut client = self.state.borrow_mut().take_client(session);
+        self.drop_waiting(client.as_mut().and_then(|client| client.waiting.take()));
         for socket in &sockets {
             self.close_socket(socket, reason);
         }
@@ -547,7 +564,7 @@ impl LocalShard {
 }
 
 /// A socket that a packet is for, and the handlers it may meet.
-struct Addressee {
+pub(super) struct Addressee {
     socket: Socket,
     table: Rc<Table>,
     own: Option<Rc<Table>>,

@@ -10,6 +10,7 @@ pub(crate) mod operations;
 mod run;
 pub(crate) mod server_side;
 mod slots;
+mod waiting;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;

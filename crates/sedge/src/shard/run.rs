@@ -71,8 +71,7 @@ impl LocalShard {
         Err(ConnectError::new(words))
     }
 
-    /// Lets a handler that waits go on as a task. If its connection has too many of those, it is not
-    /// read any further until one has ended.
+    /// Lets a handler that waits go on as a task. Its end lets events be handled that wait for that.
     fn detach<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
         self: &Rc<Self>,
         future: HandlerFuture<S>,
@@ -81,7 +80,9 @@ impl LocalShard {
     ) {
         let session = subject.socket().map(Socket::session);
         match session {
-            Some(session) => self.count_against(session),
+            Some(session) => {
+                self.with_client(session, |client| client.in_flight += 1);
+            }
             None => self.server_side_in_flight.set(self.server_side_in_flight.get() + 1),
         }
         let counts = session.map_or(CountsAs::ServerSide, CountsAs::Connection);
@@ -93,22 +94,12 @@ impl LocalShard {
             if let Err(kind) = outcome.and_then(|outcome| outcome) {
                 flight.shard.report(&subject, &event, kind);
             }
-            drop(flight);
+            let shard = Rc::clone(&flight.shard);
+            drop((flight, subject));
+            if let Some(session) = session {
+                shard.work_off(session).await;
+            }
         });
-    }
-
-    /// One more handler of a connection is under way.
-    fn count_against(&self, session: SessionKey) {
-        let max = self.core.options.limits.handlers_in_flight;
-        let hold = self.with_client(session, |client| {
-            client.in_flight += 1;
-            let hold = !client.held && client.in_flight as usize >= max;
-            client.held |= hold;
-            hold
-        });
-        if hold == Some(true) {
-            self.engine.hold(session);
-        }
     }
 
     /// Counts a middleware as under way for as long as the result lives.
@@ -149,7 +140,7 @@ pub(super) struct Flight {
 /// What a handler under way is limited by.
 #[derive(Clone, Copy)]
 enum CountsAs {
-    /// Its connection is not read while there are too many.
+    /// The events of its connection wait while there are too many.
     Connection(SessionKey),
     /// A connection has one at a time for each namespace.
     Middleware,
@@ -166,16 +157,9 @@ impl Drop for Flight {
             shard.server_side_in_flight.set(shard.server_side_in_flight.get().saturating_sub(1));
         }
         if let CountsAs::Connection(session) = self.counts {
-            let max = shard.core.options.limits.handlers_in_flight;
-            let release = shard.with_client(session, |client| {
+            shard.with_client(session, |client| {
                 client.in_flight = client.in_flight.saturating_sub(1);
-                let release = client.held && (client.in_flight as usize) < max;
-                client.held &= !release;
-                release
             });
-            if release == Some(true) {
-                shard.engine.release(session);
-            }
         }
         if shard.in_flight.get() == 0
             && let Some(done) = shard.drained.borrow_mut().take()
