@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sedge_protocol::socketio::{ArgsError, EncodeError, Value};
 use serde::Serialize;
 
-use crate::gather::{MissingResponder, write_list};
+use crate::gather::responders::{MissingResponder, write_list};
 
 /// Why a server could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -80,7 +80,9 @@ impl<A: Application> Worker<A> {
                 let ticket = state.next_websocket_id();
                 if let Some(Polling { probe, .. }) = state.conn(key).and_then(|c| c.polling()) {
                     let outbox = Outbox::default();
-                    *probe = Some(Box::new(Probe { websocket: None, ticket, outbox, deflate }));
+                    let base64 = exchange.base64;
+                    let probe_of = Probe { websocket: None, ticket, outbox, deflate, base64 };
+                    *probe = Some(Box::new(probe_of));
                     inner.metrics.probes.add(1);
                 }
                 Ok(Purpose::Probe { key, ticket })

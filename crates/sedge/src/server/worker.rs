@@ -6,8 +6,9 @@ use std::fmt;
 use sedge_engine::{Inlet, ListenOptions, Passed};
 use tokio::sync::oneshot;
 
-use crate::server::Server;
-use crate::shard::{Command, ShardApp};
+use super::Server;
+use crate::core::ShardApp;
+use crate::shard::command::Command;
 
 /// A listener without a port; see [`Server::inlet`].
 pub struct ServerInlet(Inlet<ShardApp>);

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sedge_protocol::socketio::Value;
 
-use crate::socket::Socket;
+use crate::core::socket::Socket;
 
 /// `{headers, time, address, xdomain, secure, issued, url, query, auth}`.
 pub(crate) fn handshake_value(socket: &Socket) -> Value {

@@ -7,16 +7,62 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use sedge_adapter::{Flags, IntoRooms, MissingReason, Room, Target};
+use sedge_adapter::{Flags, IntoRooms, MissingReason, Operation, Request, RequestId, Room, Target};
 use sedge_protocol::socketio::{ArgsError, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{AckError, EmitError};
-use crate::gather::{BroadcastAck, MissingResponder};
-use crate::namespace::Namespace;
-use crate::operator::{Applied, BroadcastOperator};
-use crate::shard::operations::SocketData;
+use super::broadcast_ack::BroadcastAck;
+use super::gathered::Gathered;
+use super::operator::{Applied, BroadcastOperator};
+use crate::core::Namespace;
+use crate::error::{AckError, EmitError, IncompleteError};
+use crate::gather::responders::{MissingResponder, Responder};
+use crate::hub::requests::{Asker, SocketData};
+use crate::shard::dispatch::Reply;
+use crate::shard::operations::dispatch;
+
+impl BroadcastOperator {
+    /// The sockets that are meant, wherever they are.
+    pub fn fetch_sockets(self) -> FetchSockets {
+        let (gather, mut answers) = Gathered::begin(self.wait());
+        let crossing = self.enter(Asker::Sockets(Arc::clone(&gather)), &mut answers);
+        let BroadcastOperator { namespace, target } = self;
+        let request = crossing.request().unwrap_or(RequestId(0));
+        let operation = Operation::Fetch { target, request };
+        let (operation, beyond) = crossing.encode(&namespace, operation);
+        // A shard that cannot be asked is missing in the answers.
+        let _ = dispatch(&namespace, operation, Reply::Sockets(gather), beyond);
+        FetchSockets { namespace, answers }
+    }
+}
+
+/// A future of the sockets that an operator means. If a shard or another process does not answer in
+/// time, the error has the sockets of the others.
+#[must_use = "the sockets are in the future's result"]
+pub struct FetchSockets {
+    namespace: Namespace,
+    answers: Gathered<Request<Responder, Vec<SocketData>>>,
+}
+
+impl Future for FetchSockets {
+    type Output = Result<Vec<RemoteSocket>, IncompleteError<Vec<RemoteSocket>>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let answers = ready!(this.answers.poll_answers(cx));
+        let sockets = |lists: Vec<Vec<_>>| {
+            let all = lists.into_iter().flatten();
+            all.map(|data| RemoteSocket::new(this.namespace.clone(), data)).collect()
+        };
+        Poll::Ready(match answers {
+            Ok(lists) => Ok(sockets(lists)),
+            Err(IncompleteError { partial, missing }) => {
+                Err(IncompleteError { partial: sockets(partial), missing })
+            }
+        })
+    }
+}
 
 /// A socket found by [`fetch_sockets`](Namespace::fetch_sockets): a description as of that moment, and
 /// the means to act on the socket wherever it lives.
@@ -136,5 +182,11 @@ impl fmt::Debug for RemoteSocket {
             .field("namespace", &self.namespace.name())
             .field("rooms", &self.rooms())
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FetchSockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchSockets").finish_non_exhaustive()
     }
 }

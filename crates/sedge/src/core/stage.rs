@@ -1,16 +1,18 @@
-//! The occasions on which user code is called, and what it can learn on each.
+//! The occasions on which user code is called, what it can learn on each, and handlers as they are registered
+//! for them.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use sedge_protocol::socketio::Args;
 
-use crate::error::{ConnectError, HandlerErrorKind};
-use crate::extract::Ack;
-use crate::hub::ServerSideAnswer;
-use crate::namespace::Namespace;
+use super::Namespace;
+use super::socket::Socket;
+use crate::error::{ConnectError, ExtractError, HandlerErrorKind};
+use crate::hub::answers::ServerSideAnswer;
 use crate::reason::DisconnectReason;
-use crate::server::Server;
-use crate::socket::Socket;
 
 /// An occasion on which user code is called: one of the types of [`stage`](crate::stage). It
 /// decides which extractors a handler can have and what it can return.
@@ -36,8 +38,6 @@ impl<S: Stage<Subject = Socket>> SocketStage for S {}
 pub trait EventStage: Stage {
     #[doc(hidden)]
     fn incoming<'c>(context: &'c Context<'_, Self>) -> Incoming<'c>;
-    #[doc(hidden)]
-    fn ack(context: &Context<'_, Self>) -> Ack;
 }
 
 /// An event, wherever it has come from.
@@ -46,7 +46,15 @@ pub trait EventStage: Stage {
 pub struct Incoming<'a> {
     pub(crate) name: &'a str,
     pub(crate) args: &'a Args<'a>,
-    pub(crate) wants_ack: bool,
+    pub(crate) answer_to: AnswerTo<'a>,
+}
+
+/// Who wants an event to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AnswerTo<'a> {
+    Nobody,
+    Client(&'a Socket, u64),
+    Process(&'a Arc<ServerSideAnswer>),
 }
 
 /// What an occasion is about: a socket, or a namespace as a whole.
@@ -130,22 +138,15 @@ impl Stage for ServerSide {
 impl EventStage for Event {
     fn incoming<'c>(context: &'c Context<'_, Self>) -> Incoming<'c> {
         let EventDetails { name, args, ack } = context.details;
-        Incoming { name, args, wants_ack: ack.is_some() }
-    }
-
-    fn ack(context: &Context<'_, Self>) -> Ack {
-        Ack::to_client(context.subject, context.details.ack)
+        let client = |id| AnswerTo::Client(context.subject, id);
+        Incoming { name, args, answer_to: ack.map_or(AnswerTo::Nobody, client) }
     }
 }
 
 impl EventStage for ServerSide {
     fn incoming<'c>(context: &'c Context<'_, Self>) -> Incoming<'c> {
         let ServerSideDetails { name, args, answer } = context.details;
-        Incoming { name, args, wants_ack: answer.is_some() }
-    }
-
-    fn ack(context: &Context<'_, Self>) -> Ack {
-        Ack::to_process(context.details.answer)
+        Incoming { name, args, answer_to: answer.map_or(AnswerTo::Nobody, AnswerTo::Process) }
     }
 }
 
@@ -189,11 +190,6 @@ impl<S: Stage> Context<'_, S> {
         self.subject.namespace()
     }
 
-    /// The server.
-    pub fn server(&self) -> Server {
-        self.namespace().server()
-    }
-
     /// The server's state of this type.
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.namespace().core().state()
@@ -213,7 +209,7 @@ impl<S: EventStage> Context<'_, S> {
 
     /// Whether the client, or the other process, asked for an acknowledgement.
     pub fn wants_ack(&self) -> bool {
-        S::incoming(self).wants_ack
+        !matches!(S::incoming(self).answer_to, AnswerTo::Nobody)
     }
 }
 
@@ -222,4 +218,31 @@ impl Context<'_, Disconnect> {
     pub fn reason(&self) -> DisconnectReason {
         self.details
     }
+}
+
+/// A handler's work. It stays on the thread of the socket's shard, so it need not be `Send`.
+pub(crate) type HandlerFuture<S> = Pin<Box<dyn Future<Output = <S as Stage>::Outcome>>>;
+
+/// A registered handler, as threads share it.
+pub(crate) trait Listener<S: Stage>: Send + Sync {
+    /// A reference for one thread.
+    fn localise(&self) -> Rc<dyn LocalListener<S>>;
+}
+
+/// A registered handler, as one shard calls it.
+pub(crate) trait LocalListener<S: Stage> {
+    /// Makes the arguments and the future of one call.
+    fn call(&self, context: &Context<'_, S>) -> Result<HandlerFuture<S>, ExtractError>;
+}
+
+/// One handler with what it is for.
+#[derive(Clone)]
+pub(crate) enum Registration {
+    Middleware(Arc<dyn Listener<Middleware>>),
+    Connect(Arc<dyn Listener<Connect>>),
+    Event(Box<str>, Arc<dyn Listener<Event>>),
+    AnyEvent(Arc<dyn Listener<Event>>),
+    Fallback(Arc<dyn Listener<Event>>),
+    Disconnect(Arc<dyn Listener<Disconnect>>),
+    ServerSide(Box<str>, Arc<dyn Listener<ServerSide>>),
 }

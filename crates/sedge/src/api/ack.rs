@@ -13,26 +13,6 @@ use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
 use crate::error::{AckError, EmitError};
-use crate::extract;
-use crate::shard::operations::AckSink;
-
-/// Who waits for an acknowledgement.
-pub(crate) enum PendingAck {
-    /// The future of one emit.
-    One(oneshot::Sender<Args<'static>>),
-    /// A broadcast.
-    Broadcast(AckSink),
-}
-
-impl PendingAck {
-    /// Whether nobody waits any more.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        match self {
-            PendingAck::One(reply) => reply.is_closed(),
-            PendingAck::Broadcast(acks) => acks.is_done(),
-        }
-    }
-}
 
 /// What an acknowledgement can be read as: any type that arguments can be read as (a tuple or an array takes
 /// the list, any other type the first argument), or [`extract::Args`](crate::extract::Args) for
@@ -46,12 +26,6 @@ pub trait FromAck: Sized {
 impl<T: DeserializeOwned> FromAck for T {
     fn from_ack(args: Args<'static>) -> Result<Self, ArgsError> {
         args.decode()
-    }
-}
-
-impl FromAck for extract::Args {
-    fn from_ack(args: Args<'static>) -> Result<Self, ArgsError> {
-        Ok(extract::Args(args))
     }
 }
 

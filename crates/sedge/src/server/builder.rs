@@ -12,12 +12,12 @@ use sedge_engine::hooks::{ConnectionError, RequestInfo};
 use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Siblings, Transport};
 use sedge_protocol::socketio::Parser;
 
-use crate::core::{Core, Options};
+use super::Server;
+use super::receive::Receiver;
+use crate::core::socket::Socket;
+use crate::core::{Core, Options, ShardApp};
 use crate::error::{BuildError, HandlerError};
 use crate::limits::{CONNECT_TIMEOUT, RoomLimits};
-use crate::server::Server;
-use crate::shard::ShardApp;
-use crate::socket::Socket;
 
 /// Collects the options of a [`Server`]. The defaults are those of the official server, whose names
 /// stand in parentheses where they differ.
@@ -43,6 +43,18 @@ impl Default for ServerBuilder {
     fn default() -> Self {
         let options = Options { connect_timeout: CONNECT_TIMEOUT, ..Options::default() };
         ServerBuilder { engine: Config::builder(), options }
+    }
+}
+
+impl Server {
+    /// A server with the default options; it listens nowhere yet.
+    pub fn new() -> Result<Server, BuildError> {
+        Server::builder().build()
+    }
+
+    /// Collects options.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
     }
 }
 
@@ -303,7 +315,7 @@ impl ServerBuilder {
         core.set_engine(engine);
         let root = core.root();
         if let Some(hub) = &core.hub {
-            hub.start(&core);
+            hub.start(Arc::new(Receiver::new(&core)));
         }
         Ok(Server::new_at(root))
     }

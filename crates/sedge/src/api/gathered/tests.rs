@@ -1,7 +1,13 @@
 //! Answers in every order, and none.
 
+use std::sync::Arc;
+
 use super::*;
-use sedge_adapter::{Part, Peer};
+use crate::api::broadcast_ack::BroadcastAck;
+use crate::gather::acks::{AckEvent, Acks};
+use crate::gather::inquiry::Gather;
+use crate::gather::responders::{Origin, Others};
+use sedge_adapter::{MissingReason, Part, Peer, PeerId};
 use sedge_protocol::socketio::{Args, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,7 +41,7 @@ fn asked(
     shards: usize,
     others: Others,
 ) -> (Arc<Gather<&'static str>>, Gathered<Request<Responder, &'static str>>) {
-    let (gather, gathered) = Gather::new(SECOND);
+    let (gather, gathered) = Gathered::begin(SECOND);
     gather.expect(shards, others);
     (gather, gathered)
 }
@@ -92,7 +98,7 @@ async fn a_process_that_leaves_is_missing_with_what_it_has_not_answered() {
 
 #[tokio::test]
 async fn what_comes_before_everybody_was_asked_counts() {
-    let (gather, gathered) = Gather::new(SECOND);
+    let (gather, gathered) = Gathered::begin(SECOND);
     gather.tell(shard_of(TWO, 0, 1), "2");
     gather.tell(shard_of(PeerId(9), 0, 1), "stranger");
     gather.left(THREE);
@@ -110,7 +116,7 @@ async fn nobody_waits_for_what_nobody_wants() {
 }
 
 fn asked_acks(shards: usize, others: Others) -> (Arc<Acks>, BroadcastAck<i64>) {
-    let (acks, gathered) = Acks::new(SECOND);
+    let (acks, gathered) = Gathered::begin(SECOND);
     acks.expect(shards, others);
     (acks, BroadcastAck::new(gathered))
 }

@@ -14,11 +14,12 @@ use sedge_protocol::socketio::{Args, EncodeError, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::gathered::Gathered;
+use crate::core::Namespace;
 use crate::error::{EmitError, ServerSideEmitError};
-use crate::gather::{Gathered, MissingResponder, Others, Responder};
-use crate::hub::{Asker, ServerSideAnswers, Ticket};
+use crate::gather::responders::{MissingResponder, Others, Responder};
+use crate::hub::requests::{Asker, Ticket};
 use crate::limits::REQUEST_TIMEOUT;
-use crate::namespace::Namespace;
 
 /// Names that processes cannot send one another: with these the official server tells itself of
 /// sockets and namespaces.
@@ -47,7 +48,7 @@ pub(crate) fn emit_with_ack<R, T: Serialize + ?Sized>(
     event: &str,
     args: &T,
 ) -> ServerSideAck<R> {
-    let (answers, mut waiting) = ServerSideAnswers::new(REQUEST_TIMEOUT);
+    let (answers, mut waiting) = Gathered::begin(REQUEST_TIMEOUT);
     let asker = Asker::ServerSide(Arc::clone(&answers));
     let hub = namespace.core().hub.as_ref();
     let ticket = hub.and_then(|hub| hub.enter(asker).ok());

@@ -4,7 +4,6 @@
 //! what came. A broadcast is then lost for that shard's sockets, which is counted and logged once until
 //! it takes something again; who waits for an answer is told that the shard is overloaded.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -12,16 +11,16 @@ use sedge_adapter::wire::{self, Incoming, WirePacket};
 use sedge_adapter::{BusReceiver, MissingReason, Operation, Peer, PeerId, RequestId, ResponseBody};
 use sedge_engine::{Message, SharedMessage};
 use sedge_protocol::socketio::{self, ArgList, Args, MessageBuf, MessageRef, Value};
-use smallvec::SmallVec;
 
-use super::{ForeignAcks, Hub, PeerReply, ServerSideAnswer};
-use crate::core::Core;
+use crate::core::{Core, Namespace};
 use crate::error::catch_panic;
+use crate::hub::Hub;
+use crate::hub::answers::{ForeignAcks, PeerReply, ServerSideAnswer};
 use crate::limits::REQUEST_TIMEOUT;
-use crate::namespace::Namespace;
-use crate::shard::operations::{AckSink, Dispatch, LocalPacket, Reply};
+use crate::shard::command::Command;
+use crate::shard::dispatch::{AckSink, Dispatch, LocalOperation, LocalPacket, Reply};
+use crate::shard::packets::shared;
 use crate::shard::server_side::ServerSideCall;
-use crate::shard::{Command, messages};
 
 /// This server's end of the bus.
 pub(crate) struct Receiver(Weak<Core>);
@@ -43,7 +42,7 @@ impl Receiver {
 impl BusReceiver for Receiver {
     fn on_message(&self, from: PeerId, message: Bytes) {
         self.with_hub(|core, hub| {
-            hub.counters.received.fetch_add(1, Ordering::Relaxed);
+            hub.count_received();
             match wire::decode(&message) {
                 Ok(Incoming::Response(response)) => hub.answered(from, response),
                 Ok(Incoming::Operation { namespace, operation }) => {
@@ -163,17 +162,11 @@ impl Arrival<'_> {
         let parser = &self.core.options.parser;
         let id = id.map(u64::from);
         parser.event(namespace.name(), id, name, &ArgList(args), &mut buffer).ok()?;
-        let all: SmallVec<[Message<'_>; 4]> = messages(&buffer).collect();
-        Some(SharedMessage::new(all))
+        Some(shared(&buffer))
     }
 
     /// Hands an operation to all shards.
-    fn to_shards(
-        &self,
-        namespace: &Namespace,
-        operation: crate::shard::operations::LocalOperation,
-        reply: Reply,
-    ) {
+    fn to_shards(&self, namespace: &Namespace, operation: LocalOperation, reply: Reply) {
         let dispatch = Arc::new(Dispatch::new(namespace.clone(), operation, reply));
         for shard in 0..self.core.shard_count() {
             let command = Command::Operate(Arc::clone(&dispatch));

@@ -15,122 +15,18 @@ use sedge_protocol::socketio::{Args, MessageRef, Parser, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::broadcast_ack::BroadcastAck;
+use super::gathered::Gathered;
+use crate::core::Namespace;
 use crate::error::{EmitError, IncompleteError, Overloaded};
-use crate::gather::{Acks, Book, BroadcastAck, Gather, Gathered, Responder};
-use crate::hub::{Asker, Beyond, Hub};
+use crate::gather::inquiry::Book;
+use crate::gather::responders::Responder;
+use crate::hub::requests::Asker;
+use crate::hub::{Beyond, Hub};
 use crate::limits::REQUEST_TIMEOUT;
-use crate::namespace::Namespace;
-use crate::remote::RemoteSocket;
-use crate::shard::messages;
-use crate::shard::operations::{AckSink, LocalOperation, LocalPacket, Reply, SocketData, dispatch};
-
-/// The methods of everything that stands for many sockets: it is given the operator to begin with.
-macro_rules! broadcast_methods {
-    (|$this:ident: &$Type:ty| $operator:expr) => {
-        fn operator(&self) -> crate::operator::BroadcastOperator {
-            let $this: &$Type = self;
-            $operator
-        }
-
-        /// The members of these rooms: one name or a list of names. A socket's id is a room too.
-        pub fn to(
-            &self,
-            rooms: impl sedge_adapter::IntoRooms,
-        ) -> crate::operator::BroadcastOperator {
-            self.operator().to(rooms)
-        }
-
-        /// The same as [`to`](Self::to).
-        pub fn in_(
-            &self,
-            rooms: impl sedge_adapter::IntoRooms,
-        ) -> crate::operator::BroadcastOperator {
-            self.operator().to(rooms)
-        }
-
-        /// Everybody but the members of these rooms.
-        pub fn except(
-            &self,
-            rooms: impl sedge_adapter::IntoRooms,
-        ) -> crate::operator::BroadcastOperator {
-            self.operator().except(rooms)
-        }
-
-        /// Only sockets of this process.
-        pub fn local(&self) -> crate::operator::BroadcastOperator {
-            self.operator().local()
-        }
-
-        /// What is emitted may be dropped for a socket whose transport cannot take it at once.
-        pub fn volatile(&self) -> crate::operator::BroadcastOperator {
-            self.operator().volatile()
-        }
-
-        /// Whether what is emitted may be compressed, where compression is enabled.
-        pub fn compress(&self, compress: bool) -> crate::operator::BroadcastOperator {
-            self.operator().compress(compress)
-        }
-
-        /// How long acknowledgements and answers are waited for.
-        pub fn timeout(&self, after: std::time::Duration) -> crate::operator::BroadcastOperator {
-            self.operator().timeout(after)
-        }
-
-        /// Sends an event to everybody; see [`BroadcastOperator::emit`](crate::BroadcastOperator::emit).
-        pub fn emit<T: serde::Serialize + ?Sized>(
-            &self,
-            event: &str,
-            args: &T,
-        ) -> Result<(), crate::error::EmitError> {
-            self.operator().emit(event, args)
-        }
-
-        /// Sends the event `message` to everybody.
-        pub fn send<T: serde::Serialize + ?Sized>(
-            &self,
-            args: &T,
-        ) -> Result<(), crate::error::EmitError> {
-            self.operator().emit("message", args)
-        }
-
-        /// Sends an event to everybody and waits for the acknowledgements; see
-        /// [`BroadcastOperator::emit_with_ack`](crate::BroadcastOperator::emit_with_ack).
-        pub fn emit_with_ack<R: serde::de::DeserializeOwned>(
-            &self,
-            event: &str,
-            args: &(impl serde::Serialize + ?Sized),
-        ) -> crate::gather::BroadcastAck<R> {
-            self.operator().emit_with_ack(event, args)
-        }
-
-        /// All sockets; see [`BroadcastOperator::fetch_sockets`](crate::BroadcastOperator::fetch_sockets).
-        pub fn fetch_sockets(&self) -> crate::operator::FetchSockets {
-            self.operator().fetch_sockets()
-        }
-
-        /// Makes all sockets join rooms.
-        pub fn sockets_join(
-            &self,
-            rooms: impl sedge_adapter::IntoRooms,
-        ) -> crate::operator::Applied {
-            self.operator().sockets_join(rooms)
-        }
-
-        /// Makes all sockets leave rooms.
-        pub fn sockets_leave(
-            &self,
-            rooms: impl sedge_adapter::IntoRooms,
-        ) -> crate::operator::Applied {
-            self.operator().sockets_leave(rooms)
-        }
-
-        /// Disconnects all sockets; with `close` their connections end too.
-        pub fn disconnect_sockets(&self, close: bool) -> crate::operator::Applied {
-            self.operator().disconnect_sockets(close)
-        }
-    };
-}
-pub(crate) use broadcast_methods;
+use crate::shard::dispatch::{AckSink, LocalOperation, LocalPacket, Reply};
+use crate::shard::operations::dispatch;
+use crate::shard::packets::messages;
 
 /// Sockets of a namespace, and what is to be done with them: the union of the rooms named by
 /// [`to`](Self::to), each socket once, without the members of those named by
@@ -153,8 +49,8 @@ pub(crate) use broadcast_methods;
 #[derive(Clone)]
 #[must_use = "nothing happens before emit or another operation"]
 pub struct BroadcastOperator {
-    namespace: Namespace,
-    target: Target,
+    pub(super) namespace: Namespace,
+    pub(super) target: Target,
 }
 
 impl BroadcastOperator {
@@ -228,7 +124,7 @@ impl BroadcastOperator {
     ) -> BroadcastAck<R> {
         // Other processes keep their part of it for no longer.
         self.target.flags.timeout = Some(self.wait());
-        let (acks, mut waiting) = Acks::new(self.wait());
+        let (acks, mut waiting) = Gathered::begin(self.wait());
         let crossing = self.enter(Asker::Acks(Arc::clone(&acks)), &mut waiting);
         let BroadcastOperator { namespace, target } = self;
         let id = Some(namespace.next_broadcast_ack());
@@ -239,19 +135,6 @@ impl BroadcastOperator {
         let reply = Reply::Acks(AckSink::Here(acks));
         let sent = dispatch(&namespace, operation, reply, beyond);
         BroadcastAck::new(waiting).with_error(sent.err().map(EmitError::from))
-    }
-
-    /// The sockets that are meant, wherever they are.
-    pub fn fetch_sockets(self) -> FetchSockets {
-        let (gather, mut answers) = Gather::new(self.wait());
-        let crossing = self.enter(Asker::Sockets(Arc::clone(&gather)), &mut answers);
-        let BroadcastOperator { namespace, target } = self;
-        let request = crossing.request().unwrap_or(RequestId(0));
-        let operation = Operation::Fetch { target, request };
-        let (operation, beyond) = crossing.encode(&namespace, operation);
-        // A shard that cannot be asked is missing in the answers.
-        let _ = dispatch(&namespace, operation, Reply::Sockets(gather), beyond);
-        FetchSockets { namespace, answers }
     }
 
     /// Makes the sockets join rooms. The call itself sets it going; awaiting it tells when it is done.
@@ -280,7 +163,7 @@ impl BroadcastOperator {
         self,
         operation: impl FnOnce(Target, Option<RequestId>) -> Operation<Infallible, Value>,
     ) -> Applied {
-        let (gather, mut answers) = Gather::new(self.wait());
+        let (gather, mut answers) = Gathered::begin(self.wait());
         let crossing = self.enter(Asker::Applied(Arc::clone(&gather)), &mut answers);
         let BroadcastOperator { namespace, target } = self;
         let operation = operation(target, crossing.request());
@@ -299,7 +182,7 @@ impl BroadcastOperator {
     }
 
     /// Whether it goes to other processes, for what is answered: whoever waits is entered.
-    fn enter<B: Book>(&self, asker: Asker, waiting: &mut Gathered<B>) -> Crossing {
+    pub(super) fn enter<B: Book>(&self, asker: Asker, waiting: &mut Gathered<B>) -> Crossing {
         let Some(hub) = self.hub() else { return Crossing::No };
         match hub.enter(asker) {
             Ok(ticket) => {
@@ -315,13 +198,13 @@ impl BroadcastOperator {
         self.namespace.core().hub.as_ref().filter(|_| !self.target.flags.local)
     }
 
-    fn wait(&self) -> Duration {
+    pub(super) fn wait(&self) -> Duration {
         self.target.flags.timeout.unwrap_or(REQUEST_TIMEOUT)
     }
 }
 
 /// Whether an operation goes to other processes.
-enum Crossing {
+pub(super) enum Crossing {
     /// There are none, or it is for this process only.
     No,
     /// It should, but too many requests wait.
@@ -331,7 +214,7 @@ enum Crossing {
 }
 
 impl Crossing {
-    fn request(&self) -> Option<RequestId> {
+    pub(super) fn request(&self) -> Option<RequestId> {
         match self {
             Crossing::Yes(request) => *request,
             Crossing::No | Crossing::Full => None,
@@ -374,7 +257,7 @@ impl Crossing {
     }
 
     /// An operation without a packet, for this process and for others.
-    fn encode(
+    pub(super) fn encode(
         self,
         namespace: &Namespace,
         operation: Operation<Infallible, Value>,
@@ -410,33 +293,6 @@ impl fmt::Debug for BroadcastOperator {
     }
 }
 
-/// A future of the sockets that an operator means. If a shard or another process does not answer in
-/// time, the error has the sockets of the others.
-#[must_use = "the sockets are in the future's result"]
-pub struct FetchSockets {
-    namespace: Namespace,
-    answers: Gathered<Request<Responder, Vec<SocketData>>>,
-}
-
-impl Future for FetchSockets {
-    type Output = Result<Vec<RemoteSocket>, IncompleteError<Vec<RemoteSocket>>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let answers = ready!(this.answers.poll_answers(cx));
-        let sockets = |lists: Vec<Vec<_>>| {
-            let all = lists.into_iter().flatten();
-            all.map(|data| RemoteSocket::new(this.namespace.clone(), data)).collect()
-        };
-        Poll::Ready(match answers {
-            Ok(lists) => Ok(sockets(lists)),
-            Err(IncompleteError { partial, missing }) => {
-                Err(IncompleteError { partial: sockets(partial), missing })
-            }
-        })
-    }
-}
-
 /// A future that is ready when every shard has done what was asked, those of other processes too. It is
 /// done anyway, whether or not this is awaited.
 pub struct Applied {
@@ -450,12 +306,6 @@ impl Future for Applied {
         let answers = ready!(self.get_mut().answers.poll_answers(cx));
         let incomplete = |missing| IncompleteError { partial: (), missing };
         Poll::Ready(answers.map(|_| ()).map_err(|error| incomplete(error.missing)))
-    }
-}
-
-impl fmt::Debug for FetchSockets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FetchSockets").finish_non_exhaustive()
     }
 }
 

@@ -1,118 +1,20 @@
-//! A namespace: the handle, and what the threads share of it.
-
-use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+//! What can be done with a namespace: handlers added, events sent.
 
 use sedge_adapter::Target;
-use sedge_engine::{Message, SharedMessage};
-use sedge_protocol::socketio::{MessageBuf, is_reserved_event};
+use sedge_protocol::socketio::is_reserved_event;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::Core;
+use super::broadcast_methods::broadcast_methods;
+use super::operator::BroadcastOperator;
+use super::server_side::{self, ServerSideAck};
+use crate::core::Namespace;
+use crate::core::stage::{self, Registration};
 use crate::error::EmitError;
-use crate::handler::listener::{Registration, Table, erase};
-use crate::handler::{Handler, stage};
-use crate::limits::BROADCAST_ACK_IDS;
-use crate::operator::{BroadcastOperator, broadcast_methods};
-use crate::server::Server;
-use crate::server_side::{self, ServerSideAck};
-use crate::shard::{LocalShard, messages};
-
-/// A namespace of a server: the sockets that have joined it, and the handlers they share.
-///
-/// Handles are cheap to clone and can be used from any thread. Handlers can be added at any time;
-/// sockets connected already get them too, except that connecting is over for them.
-///
-/// ```
-/// # use sedge::{ConnectError, DisconnectReason, Server, Socket, extract::{Auth, Data}};
-/// # fn f(io: Server) -> Result<(), Box<dyn std::error::Error>> {
-/// let chat = io.of("/chat")?;
-/// chat.middleware(async |Auth(token): Auth<(String,)>| {
-///     if token.0 == "secret" { Ok(()) } else { Err(ConnectError::new("not authorized")) }
-/// });
-/// chat.on_connect(async |socket: Socket| {
-///     socket.join("lobby")?;
-///     socket.to("lobby").emit("joined", socket.id())?;
-///     Ok::<_, Box<dyn std::error::Error>>(())
-/// });
-/// chat.on("say", async |socket: Socket, Data(text): Data<String>| {
-///     socket.to("lobby").emit("said", &text)
-/// });
-/// chat.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
-///     println!("{} left: {reason}", socket.id());
-/// });
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct Namespace {
-    shared: Arc<Shared>,
-}
-
-/// What the threads share of a namespace.
-pub(crate) struct Shared {
-    pub(crate) core: Arc<Core>,
-    /// The server's root namespace, `None` if this is it.
-    root: Option<Namespace>,
-    /// Dense and never reused: the namespace's place in each shard's table.
-    pub(crate) index: u32,
-    pub(crate) name: Box<str>,
-    registrations: Mutex<Vec<Registration>>,
-    /// How many registrations there are; a shard whose table was made of fewer makes a new one.
-    registered: AtomicU32,
-    next_broadcast_ack: AtomicU32,
-}
-
-impl Shared {
-    pub(crate) fn new(core: Arc<Core>, root: Option<Namespace>, index: u32, name: &str) -> Shared {
-        Shared {
-            core,
-            root,
-            index,
-            name: name.into(),
-            registrations: Mutex::default(),
-            registered: AtomicU32::new(0),
-            next_broadcast_ack: AtomicU32::new(0),
-        }
-    }
-
-    /// How many handlers are registered.
-    pub(crate) fn registered(&self) -> u32 {
-        self.registered.load(Ordering::Acquire)
-    }
-
-    /// A shard's own table of the handlers, and of how many it is made.
-    pub(crate) fn table(&self) -> (Table, u32) {
-        let registrations = self.registrations.lock().unwrap_or_else(PoisonError::into_inner);
-        (Table::of(&registrations), registrations.len() as u32)
-    }
-}
+use crate::handler::Handler;
+use crate::handler::listener::erase;
 
 impl Namespace {
-    pub(crate) fn new(shared: Shared) -> Namespace {
-        Namespace { shared: Arc::new(shared) }
-    }
-
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.shared.core
-    }
-
-    /// The name, `/` for the root namespace.
-    pub fn name(&self) -> &str {
-        &self.shared.name
-    }
-
-    /// The server it belongs to.
-    pub fn server(&self) -> Server {
-        Server::new_at(self.shared.root.as_ref().unwrap_or(self).clone())
-    }
-
     /// Adds a middleware: it examines every client that asks to join, and may refuse it by returning
     /// an error. Middlewares run one after the other, in the order in which they were added; the
     /// socket connects when the last one has let it pass.
@@ -219,10 +121,7 @@ impl Namespace {
     }
 
     fn register(&self, registration: Registration) -> &Self {
-        let shared = &self.shared;
-        let mut registrations = shared.registrations.lock().unwrap_or_else(PoisonError::into_inner);
-        registrations.push(registration);
-        shared.registered.store(registrations.len() as u32, Ordering::Release);
+        self.shared().register(registration);
         self
     }
 
@@ -230,29 +129,6 @@ impl Namespace {
         namespace.clone(),
         Target::everyone()
     ));
-
-    /// An id for the acknowledgements of one broadcast.
-    pub(crate) fn next_broadcast_ack(&self) -> u32 {
-        let count = self.shared.next_broadcast_ack.fetch_add(1, Ordering::Relaxed);
-        BROADCAST_ACK_IDS | (count % BROADCAST_ACK_IDS)
-    }
-
-    /// Encodes an event for any number of recipients. `also` is given what was encoded, for whatever
-    /// else is to be made of it.
-    pub(crate) fn encode_shared<T: Serialize + ?Sized, R>(
-        &self,
-        id: Option<u32>,
-        event: &str,
-        args: &T,
-        also: impl FnOnce(&MessageBuf) -> R,
-    ) -> Result<(SharedMessage, R), EmitError> {
-        let parser = &self.core().options.parser;
-        LocalShard::with_buffer(self.core(), |buffer: &mut MessageBuf| {
-            parser.event(self.name(), id.map(u64::from), event, args, buffer)?;
-            let all: smallvec::SmallVec<[Message<'_>; 4]> = messages(buffer).collect();
-            Ok((SharedMessage::new(all), also(buffer)))
-        })
-    }
 }
 
 /// Refuses names that no client can send.
@@ -261,18 +137,4 @@ pub(crate) fn assert_listenable(event: &str) {
         !is_reserved_event(event),
         "{event:?} is a reserved event name: use on_connect or on_disconnect"
     );
-}
-
-impl PartialEq for Namespace {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
-}
-
-impl Eq for Namespace {}
-
-impl fmt::Debug for Namespace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Namespace").field(&self.name()).finish()
-    }
 }

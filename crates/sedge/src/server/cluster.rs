@@ -10,9 +10,9 @@ use std::time::Instant;
 use sedge_cluster::{Connections, Drain, Stats, Stream, Worker};
 use sedge_engine::{ListenOptions, NotPassed, Passed, PassedStream, Passing, Siblings};
 
-use crate::builder::ServerBuilder;
-use crate::server::Server;
-use crate::worker::ServerInlet;
+use super::Server;
+use super::builder::ServerBuilder;
+use super::worker::ServerInlet;
 
 impl ServerBuilder {
     /// Makes the server a worker of its cluster: session ids say so, requests for the sessions of other

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::type_map::TypeMap;
+use super::type_map::TypeMap;
 
 /// Values attached to a socket, one per type, for this process only.
 ///

@@ -5,9 +5,10 @@ use std::time::Duration;
 use sedge_adapter::{Flags, IntoRooms};
 use serde::Serialize;
 
-use super::{AckFuture, FromAck, Socket};
+use super::ack::{AckFuture, FromAck};
+use super::operator::BroadcastOperator;
+use crate::core::socket::Socket;
 use crate::error::EmitError;
-use crate::operator::BroadcastOperator;
 
 /// A socket and the flags of what is emitted to it, from [`Socket::volatile`],
 /// [`Socket::compress`] and [`Socket::timeout`].

@@ -1,35 +1,35 @@
-//! The server: the handle to everything.
+//! The server: the handle to everything. It is made in [`builder`]; as a [`service`] it serves beside an
+//! application, as a [`worker`] beside other processes. [`receive`] takes what those send.
+
+pub(crate) mod builder;
+#[cfg(all(feature = "cluster", target_os = "linux"))]
+mod cluster;
+mod receive;
+pub(crate) mod service;
+pub(crate) mod worker;
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use sedge_engine::{
-    BoxError, Engine, EngineLayer, EngineService, ListenOptions, Listening, NotFound, ResponseBody,
-};
-use tokio::sync::oneshot;
-use tower_service::Service;
-
-use crate::builder::ServerBuilder;
-use crate::core::Core;
-use crate::error::{BuildError, EmitError, NamespaceError};
-use crate::handler::{Handler, stage};
-use crate::metrics::{ServerMetrics, SocketMetrics};
-use crate::namespace::Namespace;
-use crate::operator::{BroadcastOperator, broadcast_methods};
-use crate::server_side::ServerSideAck;
-use crate::shard::{Command, ShardApp};
 use sedge_adapter::Target;
+use sedge_engine::{Engine, ListenOptions, Listening};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use crate::api::broadcast_methods::broadcast_methods;
+use crate::api::operator::BroadcastOperator;
+use crate::api::server_side::ServerSideAck;
+use crate::core::socket::Socket;
+use crate::core::stage::{self, Context, Stage};
+use crate::core::{Core, Namespace, ShardApp};
+use crate::error::{EmitError, NamespaceError};
+use crate::handler::Handler;
+use crate::metrics::{ServerMetrics, SocketMetrics};
+use crate::shard::command::Command;
 
 /// A Socket.IO server.
 ///
@@ -44,16 +44,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with the default options; it listens nowhere yet.
-    pub fn new() -> Result<Server, BuildError> {
-        Server::builder().build()
-    }
-
-    /// Collects options.
-    pub fn builder() -> ServerBuilder {
-        ServerBuilder::default()
-    }
-
     pub(crate) fn new_at(root: Namespace) -> Server {
         Server { root }
     }
@@ -173,17 +163,6 @@ impl Server {
         self.engine().listen_with(address, options).await
     }
 
-    /// A layer that answers requests for the server's path and lets the wrapped service, such as an
-    /// axum `Router`, answer all others. Connections move to the server's own threads.
-    pub fn layer(&self) -> SocketLayer {
-        SocketLayer { engine: self.engine().layer() }
-    }
-
-    /// A service that answers requests for the server's path, and 404 to all others.
-    pub fn service(&self) -> SocketService<NotFound> {
-        tower_layer::Layer::layer(&self.layer(), NotFound)
-    }
-
     /// The server's state of a type, as given to the builder.
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.core().state()
@@ -214,7 +193,8 @@ impl Server {
     /// Ends the server. Nobody is let in any more; every socket's `on_disconnect` handlers are told
     /// [`ServerShuttingDown`](crate::DisconnectReason::ServerShuttingDown); handlers that wait at an
     /// `.await` may end; then connections and listeners are closed. Clients see their transport
-    /// close, and reconnect by themselves wherever they can. The [bus](ServerBuilder::bus) is left last.
+    /// close, and reconnect by themselves wherever they can. The
+    /// [bus](crate::ServerBuilder::bus) is left last.
     ///
     /// It takes no longer than the deadline, at which whatever still runs is dropped. Called in a
     /// handler, it waits for that handler until the deadline.
@@ -248,56 +228,23 @@ impl fmt::Debug for Server {
     }
 }
 
-/// A tower layer; see [`Server::layer`].
-#[derive(Clone)]
-pub struct SocketLayer {
-    engine: EngineLayer<ShardApp>,
-}
-
-/// A tower service; see [`Server::layer`] and [`Server::service`].
-#[derive(Clone)]
-pub struct SocketService<S> {
-    inner: EngineService<ShardApp, S>,
-}
-
-impl<S> tower_layer::Layer<S> for SocketLayer {
-    type Service = SocketService<S>;
-
-    fn layer(&self, inner: S) -> SocketService<S> {
-        SocketService { inner: self.engine.layer(inner) }
+impl Namespace {
+    /// The server it belongs to.
+    pub fn server(&self) -> Server {
+        Server::new_at(self.root().clone())
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for SocketService<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    S::Future: Send + 'static,
-    ReqBody: Body<Data = Bytes> + Send + 'static,
-    ReqBody::Error: Into<BoxError>,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<BoxError>,
-{
-    type Response = Response<ResponseBody>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        self.inner.call(request)
+impl Socket {
+    /// The server.
+    pub fn server(&self) -> Server {
+        self.namespace().server()
     }
 }
 
-impl fmt::Debug for SocketLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketLayer").finish_non_exhaustive()
-    }
-}
-
-impl<S> fmt::Debug for SocketService<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketService").finish_non_exhaustive()
+impl<S: Stage> Context<'_, S> {
+    /// The server.
+    pub fn server(&self) -> Server {
+        self.namespace().server()
     }
 }
