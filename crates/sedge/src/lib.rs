@@ -111,6 +111,8 @@ pub use sedge_engine::{
     ResponseBody, SameSite, Siblings, StartError, Transport,
 };
 pub use sedge_protocol::engine::Version as ProtocolVersion;
+pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies};
+pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
 pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{
     ArgsError, CustomDecoder, CustomParser, EncodeError, Message, MessageRef, Number, PacketKind,

@@ -499,6 +499,24 @@ impl State {
         }
     }
 
+    /// The client closes a WebSocket of this session. The answer says what it said (RFC 6455 §5.5.1).
+    pub(crate) fn closed_by_client(
+        &mut self,
+        env: &Env,
+        now: Time,
+        key: SessionKey,
+        id: u32,
+        answer: Bytes,
+    ) {
+        if let Some((_, outbox, carries)) = self.conn(key).and_then(|conn| conn.websocket(id)) {
+            if carries {
+                env.metrics.outbox_bytes.add(answer.len() as u64);
+            }
+            outbox.push(answer);
+            self.lost(env, now, key, id, Farewell::Answered, false);
+        }
+    }
+
     /// A pong that answers a WebSocket ping. Only the latest ping need be answered (RFC 6455
     /// §5.5.3), so pings that are not read cannot pile up pongs.
     pub(crate) fn pong(&mut self, env: &Env, key: SessionKey, id: u32, pong: Bytes) {
@@ -616,13 +634,13 @@ fn end_websocket(env: &Env, mut websocket: WebSocket, mut outbox: Outbox) {
     if let Some(waker) = websocket.waker.take() {
         waker.wake();
     }
-    let code = match websocket.farewell {
+    match websocket.farewell {
         Farewell::Gone => return,
-        Farewell::Plain | Farewell::Answer => None,
-        Farewell::Code(code) => Some(code),
-    };
-    outbox.push(close_frame(code, ""));
-    let reader = (websocket.farewell != Farewell::Answer).then_some(websocket.reader);
+        Farewell::Answered => {}
+        Farewell::Plain => outbox.push(close_frame(None, "")),
+        Farewell::Code(code) => outbox.push(close_frame(Some(code), "")),
+    }
+    let reader = (websocket.farewell != Farewell::Answered).then_some(websocket.reader);
     tasks::linger(websocket.io, outbox, reader);
 }
 

@@ -10,6 +10,7 @@ use sedge_adapter::Bus;
 use sedge_engine::config::{HttpCompression, PerMessageDeflate};
 use sedge_engine::hooks::{ConnectionError, RequestInfo};
 use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Siblings, Transport};
+use sedge_protocol::request::forwarded::Proxies;
 use sedge_protocol::socketio::Parser;
 
 use super::Server;
@@ -122,6 +123,10 @@ engine_options! {
     /// Whether the headers of the handshake are kept for the life of the connection, default true.
     /// Without them an idle connection costs some hundred bytes less.
     keep_handshake_headers(keep: bool);
+    /// Which proxies are believed when they say for whom they speak, in `X-Forwarded-For` or
+    /// `Forwarded`; default none. The handshake then tells the client's address instead of the proxy's.
+    /// Only proxies that write the header themselves may be trusted.
+    trusted_proxies(proxies: Proxies);
     /// Whether upgrade requests to other paths are cut off if nobody answers them
     /// (`destroyUpgrade`), default true.
     destroy_upgrade(destroy: bool);
