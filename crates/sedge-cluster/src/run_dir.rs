@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::ClusterError;
+use crate::error::ClusterError;
 use crate::limits::SOCKET_PATH_BYTES;
 
 /// The longest name of a socket below the run directory.

@@ -295,7 +295,7 @@ pub(crate) static OPTIONS: [Spec; 42] = [
         OPERATION,
         "drain-deadline",
         One("DURATION"),
-        Some("10s"),
+        Some("7s"),
         "How long closing all connections may take after that",
     ),
     spec(
