@@ -21,6 +21,8 @@ use crate::limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_TIMEOUT};
 use crate::listen::open_tcp;
 use crate::{ClusterError, metrics, tasks};
 
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
 /// What the admin address tells.
 pub(crate) trait Told {
     /// Whether connections should be sent here, and a text of JSON that says more.
@@ -64,13 +66,16 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path();
+    if request.method() == Method::OPTIONS && matches!(path, "*" | "/" | "/health" | "/metrics") {
+        return Ok(options(told.health().0));
+    }
     if !matches!(path, "/health" | "/metrics") {
         return Ok(response(StatusCode::NOT_FOUND, "text/plain", "Not found.\n".to_owned()));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let text = "Only GET and HEAD.\n".to_owned();
+        let text = "Only GET, HEAD and OPTIONS.\n".to_owned();
         let mut response = response(StatusCode::METHOD_NOT_ALLOWED, "text/plain", text);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response.headers_mut().insert(ALLOW, METHODS);
         return Ok(response);
     }
     if path == "/health" {
@@ -79,6 +84,16 @@ async fn answer(
         return Ok(response(status, "application/json", text));
     }
     Ok(response(StatusCode::OK, metrics::CONTENT_TYPE, told.metrics().await))
+}
+
+/// The methods there are. Some balancers take the answer for health, so it says what `/health` says.
+fn options(healthy: bool) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() =
+        if healthy { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE };
+    response.headers_mut().insert(ALLOW, METHODS);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn response(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {
