@@ -15,6 +15,7 @@ mod telling;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
@@ -26,11 +27,11 @@ use tokio::sync::{Notify, watch};
 use crate::builder::{ClusterBuilder, OnServing};
 use crate::fd::shared::SharedTable;
 use crate::limits::{RANDOM_SECRET_BYTES, REFUSAL_LINGER};
-use crate::listen::Listener;
-use crate::run_dir::RunDirectory;
+use crate::listen::{Listener, local_address};
+use crate::run_dir::{RunDirectory, default_run_dir, nameless_run_dir};
 use crate::wire::command::{ClusterState, Status, WorkerState};
 use crate::wire::control::Secret;
-use crate::{ClusterError, admin, tasks};
+use crate::{ClusterError, admin, local, tasks};
 
 pub(crate) use restarts::RestartLimits;
 use slot::{Order, Slot};
@@ -155,9 +156,9 @@ pub(crate) async fn run(mut settings: ClusterBuilder) -> Result<Ended, ClusterEr
 
 fn tell_start(supervisor: &Supervisor) {
     let (workers, version) = (supervisor.settings.workers, &supervisor.settings.version);
-    let directory = supervisor.directory.path().display();
+    let directory = local::shown(supervisor.directory.path());
     let listening = supervisor.listening.join(", ");
-    tracing::info!(version, workers, %directory, listening, "the cluster starts");
+    tracing::info!(version, workers, directory, listening, "the cluster starts");
 }
 
 fn open_listeners(settings: &ClusterBuilder) -> Result<Vec<Listener>, ClusterError> {
@@ -187,7 +188,7 @@ impl Supervisor {
     ) -> Result<Supervisor, ClusterError> {
         let no_random = ClusterError::system("no random numbers can be had");
         let (start, secret) = random(settings.secret.take()).map_err(no_random)?;
-        let directory = RunDirectory::take(&settings.run_dir, start)?;
+        let directory = RunDirectory::take(&run_dir(&settings, listeners), start)?;
         let table = SharedTable::create(settings.workers.into())
             .map_err(ClusterError::system("the table of interest cannot be made"))?;
         let mut sids = sedge_sticky::SidCodec::new(&secret.0);
@@ -300,6 +301,18 @@ impl Supervisor {
     /// Ends the cluster at once.
     fn force(&self, signal: u8) {
         self.phase.send_replace(Phase::Forced(signal));
+    }
+}
+
+/// Where the sockets are: as the settings say, or by the first port.
+fn run_dir(settings: &ClusterBuilder, listeners: &[Listener]) -> PathBuf {
+    if let Some(given) = &settings.run_dir {
+        return given.clone();
+    }
+    let opened = listeners.iter().find_map(|listener| local_address(&listener.socket).ok());
+    match opened.or(settings.port_per_worker) {
+        Some(address) => default_run_dir(address.port()),
+        None => nameless_run_dir(),
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) struct Duty {
     /// The supervisor is gone.
     orphaned: watch::Sender<bool>,
     /// Keeps the directory of the sockets.
-    _directory: File,
+    _directory: Option<File>,
 }
 
 type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
@@ -338,7 +338,7 @@ async fn prepare(
     })
 }
 
-type Opened = (Arc<UnixBus>, Siblings, Connections, File, duty::Signals);
+type Opened = (Arc<UnixBus>, Siblings, Connections, Option<File>, duty::Signals);
 
 async fn open(welcome: &Welcome, table: OwnedFd, passed: OwnedFd) -> Result<Opened, ClusterError> {
     let signals = duty::signals().map_err(ClusterError::system("signals cannot be handled"))?;
