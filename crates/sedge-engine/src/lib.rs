@@ -54,6 +54,7 @@ pub mod hooks;
 mod http;
 pub mod limits;
 mod net;
+pub mod panics;
 
 // One thread and its sessions.
 mod shard;
@@ -81,11 +82,13 @@ pub use engine::{Engine, Overloaded, StartError};
 pub use handshake::Handshake;
 pub use http::body::{BoxError, RequestBody, ResponseBody};
 pub use http::client_files::{ClientFiles, ClientFilesError};
-pub use http::cookie::{Cookie, SameSite};
 pub use http::cors::{Cors, CorsOrigin};
 pub use http::peer::PeerAddr;
 pub use net::io::PassedStream;
 pub use net::passed::{NotPassed, Passed, Passing, Siblings};
+pub use sedge_protocol::cookie::{Cookie, SameSite};
+pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies};
+pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
 pub use shard::Shard;
 pub use shard::frames::SharedMessage;
 pub use shard::metrics::Metrics;

@@ -60,52 +60,46 @@
 //! [`Ack::send`]: extract::Ack::send
 //! [`Data`]: extract::Data
 
-mod builder;
-#[cfg(all(feature = "cluster", target_os = "linux"))]
-mod cluster;
+mod api;
 mod core;
 mod deadline;
 mod error;
 pub mod extract;
 mod gather;
 mod handler;
-mod handshake_value;
 mod hub;
 mod id;
 pub mod limits;
 mod metrics;
-mod namespace;
-mod operator;
 mod prometheus;
 mod reason;
-mod remote;
 mod server;
-mod server_side;
 mod shard;
-mod socket;
-mod type_map;
-mod worker;
 
-pub use builder::ServerBuilder;
+pub use crate::core::extensions::Extensions;
+pub use crate::core::socket::Socket;
+pub use crate::core::{Namespace, stage};
+pub use api::ack::{AckFuture, FromAck};
+pub use api::broadcast_ack::BroadcastAck;
+pub use api::emitter::SocketEmitter;
+pub use api::operator::{Applied, BroadcastOperator};
+pub use api::remote::{FetchSockets, RemoteAck, RemoteSocket};
+pub use api::server_side::ServerSideAck;
+pub use api::socket::JoinRoomError;
 pub use error::{
     AckError, BroadcastAckError, BuildError, ConnectError, EmitError, ExtractError, HandlerError,
     HandlerErrorKind, IncompleteError, NamespaceError, Overloaded, ServerSideEmitError,
 };
-pub use gather::{BroadcastAck, MissingResponder};
-pub use handler::{Handler, HandlerOutput, stage};
+pub use gather::responders::MissingResponder;
+pub use handler::{Handler, HandlerOutput};
 pub use id::SocketId;
 pub use metrics::{BusMetrics, ServerMetrics, SocketMetrics};
-pub use namespace::Namespace;
-pub use operator::{Applied, BroadcastOperator, FetchSockets};
 pub use prometheus::PROMETHEUS_CONTENT_TYPE;
 pub use reason::DisconnectReason;
-pub use remote::{RemoteAck, RemoteSocket};
-pub use server::{Server, SocketLayer, SocketService};
-pub use server_side::ServerSideAck;
-pub use socket::{
-    AckFuture, Extensions, FromAck, JoinRoomError, ProtocolVersion, Socket, SocketEmitter,
-};
-pub use worker::ServerInlet;
+pub use server::Server;
+pub use server::builder::ServerBuilder;
+pub use server::service::{SocketLayer, SocketService};
+pub use server::worker::ServerInlet;
 
 pub use sedge_adapter::memory;
 pub use sedge_adapter::{Bus, IntoRooms, JoinError, MissingReason, Room};
@@ -116,6 +110,9 @@ pub use sedge_engine::{
     Metrics as EngineMetrics, NotFound, NotPassed, Passed, PassedStream, Passing, PeerAddr,
     ResponseBody, SameSite, Siblings, StartError, Transport,
 };
+pub use sedge_protocol::engine::Version as ProtocolVersion;
+pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies};
+pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
 pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{
     ArgsError, CustomDecoder, CustomParser, EncodeError, Message, MessageRef, Number, PacketKind,

@@ -1,8 +1,9 @@
 //! What a Rust file must look like: an opening paragraph, and nothing too long.
 //!
-//! No parser: comments and literals are blanked out, then braces are matched. That finds every
-//! function that is written out; what macros make is not seen.
+//! Braces are matched in blanked code. That finds every function that is written out; what macros make
+//! is not seen.
 
+use super::source::{blank, is_word, line_of};
 use super::{Finding, Kind};
 
 const FILE_LINES: usize = 800;
@@ -64,7 +65,6 @@ struct Function {
 
 /// The functions with a body in blanked code.
 fn functions(code: &str) -> Vec<Function> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut found = Vec::new();
     for (at, _) in code.match_indices("fn ") {
         if code[..at].chars().next_back().is_some_and(is_word) {
@@ -76,8 +76,7 @@ fn functions(code: &str) -> Vec<Function> {
             continue;
         }
         if let Some(end) = body_end(&code[at..]) {
-            let newlines = |text: &str| text.matches('\n').count();
-            let (line, lines) = (newlines(&code[..at]) + 1, newlines(&code[at..at + end]) + 1);
+            let (line, lines) = (line_of(code, at), line_of(&code[at..], end));
             found.push(Function { name, line, lines });
         }
     }
@@ -107,101 +106,6 @@ fn body_end(code: &str) -> Option<usize> {
     None
 }
 
-/// The code with the insides of comments and literals replaced by spaces. Newlines stay, so
-/// lines keep their numbers.
-fn blank(content: &str) -> String {
-    let mut out = String::with_capacity(content.len());
-    let mut rest = content;
-    while let Some(first) = rest.chars().next() {
-        let after_word = out.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
-        let length = literal_length(rest, after_word);
-        if length == 0 {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-        } else {
-            let (inside, behind) = rest.split_at(length);
-            out.extend(inside.chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
-            rest = behind;
-        }
-    }
-    out
-}
-
-/// The length in bytes of the comment or literal at the start of `text`, 0 if there is none.
-/// `after_word` says that a word goes on here, so that an `r` is no raw string's.
-fn literal_length(text: &str, after_word: bool) -> usize {
-    if text.starts_with("//") {
-        return text.find('\n').unwrap_or(text.len());
-    }
-    if text.starts_with("/*") {
-        return block_comment(text);
-    }
-    if text.starts_with('"') {
-        return quoted(text, '"');
-    }
-    if text.starts_with('\'') {
-        return character(text);
-    }
-    if after_word { 0 } else { raw_string(text) }
-}
-
-fn block_comment(text: &str) -> usize {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while at < text.len() {
-        let rest = &text[at..];
-        if rest.starts_with("/*") {
-            depth += 1;
-            at += 2;
-        } else if rest.starts_with("*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += rest.chars().next().map_or(1, char::len_utf8);
-        }
-    }
-    text.len()
-}
-
-/// A literal in quotes, the first character being the opening one.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            _ if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// A character literal; 0 for a lifetime.
-fn character(text: &str) -> usize {
-    let mut chars = text.char_indices().skip(1);
-    match (chars.next(), chars.next()) {
-        (Some((_, '\\')), _) => quoted(text, '\''),
-        (Some(_), Some((at, '\''))) => at + 1,
-        _ => 0,
-    }
-}
-
-/// A raw string such as `r"…"`, `r#"…"#`, `br"…"` or `cr"…"`.
-fn raw_string(text: &str) -> usize {
-    let letters = ["r", "br", "cr"].into_iter().find(|letters| {
-        text.strip_prefix(letters).is_some_and(|rest| rest.trim_start_matches('#').starts_with('"'))
-    });
-    let Some(letters) = letters else { return 0 };
-    let hashes = text[letters.len()..].chars().take_while(|c| *c == '#').count();
-    let start = letters.len() + hashes + 1;
-    let close = format!("\"{}", "#".repeat(hashes));
-    text[start..].find(&close).map_or(text.len(), |at| start + at + close.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,27 +114,6 @@ mod tests {
         let mut findings = Vec::new();
         check("a.rs", content, &mut findings);
         findings.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn comments_and_literals_are_blanked() {
-        assert_eq!(blank("a // {\nb"), "a     \nb");
-        assert_eq!(blank("/* { /* } */ { */ x"), format!("{}x", " ".repeat(18)));
-        let gaps = |lengths: [usize; 4]| lengths.map(|length| " ".repeat(length));
-        let [text, brace, quote, byte] = gaps([6, 3, 4, 3]);
-        assert_eq!(
-            blank(r#"f("}\"{", '{', '\'', b'}')"#),
-            format!("f({text}, {brace}, {quote}, b{byte})")
-        );
-        assert_eq!(
-            blank("r#\"{\"}\"# + br\"}\""),
-            format!("{} + {}", " ".repeat(8), " ".repeat(5))
-        );
-        assert_eq!(
-            blank("fn f<'a>(x: &'a str) -> &'a str {}"),
-            "fn f<'a>(x: &'a str) -> &'a str {}"
-        );
-        assert_eq!(blank("var\"x\""), "var   ");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 pub(crate) mod inlet;
 pub(crate) mod tower;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::application::Application;
 use crate::config::Config;
+use crate::exchange::answers::poll_answer;
 use crate::limits::LAST_POLL;
 use crate::serve::listener;
 use crate::shard::Shard;
@@ -290,8 +293,9 @@ async fn serve_commands<A: Application>(
 
 async fn serve_forwarded<A: Application>(worker: Rc<Worker<A>>, forwarded: Forwarded) {
     let Forwarded { head, body, peer, mut reply } = forwarded;
+    let mut answering = pin!(worker.handle(head, body, peer));
     tokio::select! {
-        answer = worker.handle(head, body, peer) => {
+        answer = poll_fn(|cx| poll_answer(answering.as_mut(), cx)) => {
             let _ = reply.send(answer);
         }
         // The client has gone; dropping the handler reports it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use sedge_protocol::engine::payload::{decode_v3_binary, decode_v3_text, decode_v4};
-use sedge_protocol::engine::session::{Input, Refused, Time};
+use sedge_protocol::engine::session::{Input, Refused};
 use sedge_protocol::engine::{Packet, PayloadError, Version, jsonp};
 use sedge_protocol::sid::SessionId;
 use tokio::sync::oneshot;
@@ -21,26 +21,33 @@ use crate::http::compress;
 use crate::http::cors::add_vary;
 use crate::limits::HELD_LOOK;
 use crate::shard::Shard;
-use crate::shard::conn::PollAnswer;
+use crate::shard::conn::{Conn, PollAnswer};
 use crate::worker::Worker;
 
 impl<A: Application> Worker<A> {
-    /// Opens a session; the response carries the OPEN packet and whatever the application sends at
-    /// once.
+    /// Opens a session. In version 4 the response carries the OPEN packet and whatever the application
+    /// sends at once; in version 3 OPEN alone, since clients of that age read nothing behind it.
     pub(super) async fn open_polling(
         self: Rc<Self>,
         exchange: Exchange,
         handshake: Arc<Handshake>,
     ) -> Answer {
         let sid = self.shard.new_sid();
-        let base64 = exchange.base64 || exchange.jsonp.is_some();
         let open = self.open_frame(&sid, crate::Transport::Polling);
+        let alone = (exchange.version == Version::V3).then(|| Conn::single(Version::V3, &open));
+        let open = alone.is_none().then_some(open);
         let now = self.shard.now();
-        let key = self.shard.with_state(|state, env| {
-            state.open_polling(env, now, sid, exchange.version, base64, open)
-        });
+        let key = self
+            .shard
+            .with_state(|state, env| state.open_polling(env, now, sid, exchange.version, open));
         self.opened(key, handshake);
-        self.get(key, &exchange, Some(&sid)).await
+        match alone {
+            Some(answer) => {
+                self.shard.0.metrics.bytes_out.add(answer.payload.body.len() as u64);
+                self.poll_response(&exchange, answer, Some(&sid))
+            }
+            None => self.get(key, &exchange, Some(&sid)).await,
+        }
     }
 
     pub(super) async fn polling_request(
@@ -63,28 +70,31 @@ impl<A: Application> Worker<A> {
         exchange: &Exchange,
         opened: Option<&SessionId>,
     ) -> Answer {
-        let waiting = match self.begin_get(key, exchange.now) {
+        let waiting = match self.begin_get(key, exchange) {
             Ok(waiting) => waiting,
             Err(refused) => return self.refuse_session(exchange, refused),
         };
         let mut guard = AbortGuard::new(&self.shard, key, || Input::GetAborted);
-        let answer = waiting.await;
-        guard.disarm();
-        match answer {
+        let response = match waiting.await {
             Ok(answer) => self.poll_response(exchange, answer, opened),
             // The session has ended without a last word.
             Err(_) => self.refuse_session(exchange, Refused::Ended),
-        }
+        };
+        // Only now: if a hook has panicked, the client does not get what it waited for.
+        guard.disarm();
+        response
     }
 
     fn begin_get(
         &self,
         key: SessionKey,
-        now: Time,
+        exchange: &Exchange,
     ) -> Result<oneshot::Receiver<PollAnswer>, Refused> {
+        let now = exchange.now;
+        let base64 = exchange.base64 || exchange.jsonp.is_some();
         self.shard.with_state(|state, env| {
             state.try_input(env, now, key, Input::Get)?;
-            let receiver = state.wait(env, key).ok_or(Refused::Ended)?;
+            let receiver = state.wait(env, key, base64).ok_or(Refused::Ended)?;
             state.flush(env, now, key);
             state.fire_due(env, now, key);
             Ok(receiver)
@@ -171,12 +181,12 @@ impl<A: Application> Worker<A> {
         if self.shard.is_held(key) {
             Box::pin(self.shard.released(key, config.local.body_timeout)).await;
         }
-        guard.disarm();
-        self.end_post(key);
         // Also after a malformed payload, as the official server does: the session's end tells.
         let mut response = Answer::new(StatusCode::OK, Bytes::from_static(b"ok"));
         response.headers.append(CONTENT_TYPE, HeaderValue::from_static("text/html"));
         self.finish(exchange, &mut response, None);
+        guard.disarm();
+        self.end_post(key);
         response
     }
 
@@ -189,10 +199,8 @@ impl<A: Application> Worker<A> {
         if binary {
             return self.take_packets(key, decode_v3_binary(body)).await;
         }
-        match std::str::from_utf8(body) {
-            Ok(text) => self.take_text(key, exchange.version, text).await,
-            Err(_) => self.malformed(key),
-        }
+        // Node reads such a body as a string, in which broken UTF-8 becomes U+FFFD.
+        self.take_text(key, exchange.version, &String::from_utf8_lossy(body)).await;
     }
 
     async fn take_text(&self, key: SessionKey, version: Version, text: &str) {

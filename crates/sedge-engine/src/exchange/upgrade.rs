@@ -65,12 +65,12 @@ impl<A: Application> Worker<A> {
             deflate,
             handshake,
         };
-        self.switch_protocols(exchange, |deflate| Ok(purpose(deflate)))
+        self.switch_protocols(exchange, true, |deflate| Ok(purpose(deflate)))
     }
 
     pub(super) fn upgrade_session(&self, key: SessionKey, exchange: &Exchange) -> Answer {
         let now = self.shard.now();
-        self.switch_protocols(exchange, |deflate| {
+        self.switch_protocols(exchange, false, |deflate| {
             self.shard.with_state(|state, inner| {
                 match state.try_input(inner, now, key, Input::Probe) {
                     Ok(_) => {}
@@ -80,7 +80,9 @@ impl<A: Application> Worker<A> {
                 let ticket = state.next_websocket_id();
                 if let Some(Polling { probe, .. }) = state.conn(key).and_then(|c| c.polling()) {
                     let outbox = Outbox::default();
-                    *probe = Some(Box::new(Probe { websocket: None, ticket, outbox, deflate }));
+                    let base64 = exchange.base64;
+                    let probe_of = Probe { websocket: None, ticket, outbox, deflate, base64 };
+                    *probe = Some(Box::new(probe_of));
                     inner.metrics.probes.add(1);
                 }
                 Ok(Purpose::Probe { key, ticket })
@@ -88,9 +90,11 @@ impl<A: Application> Worker<A> {
         })
     }
 
+    /// `initial` says that a session begins with this.
     fn switch_protocols(
         &self,
         exchange: &Exchange,
+        initial: bool,
         purpose: impl FnOnce(bool) -> Result<Purpose, Refused>,
     ) -> Answer {
         let accept = match accept(&exchange.head) {
@@ -101,10 +105,6 @@ impl<A: Application> Worker<A> {
         let extension = match &self.shard.0.config.local.per_message_deflate {
             Some(_) => text(request, &SEC_WEBSOCKET_EXTENSIONS).and_then(|o| negotiate(&o)),
             None => None,
-        };
-        let purpose = match purpose(extension.is_some()) {
-            Ok(purpose) => purpose,
-            Err(refused) => return self.refuse_session(exchange, refused),
         };
         let mut response = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
         let headers = &mut response.headers;
@@ -117,8 +117,12 @@ impl<A: Application> Worker<A> {
         if let Some(protocol) = first_protocol(request) {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
-        let initial = matches!(purpose, Purpose::Open { .. });
         self.header_hooks(exchange, headers, initial);
+        // Last of all, since a hook that panics must not leave a probe behind.
+        let purpose = match purpose(extension.is_some()) {
+            Ok(purpose) => purpose,
+            Err(refused) => return self.refuse_session(exchange, refused),
+        };
         response.ticket = Some(Ticket { shard: self.shard.index(), purpose });
         response
     }

@@ -18,6 +18,7 @@ use crate::limits::{ACCEPT_PAUSE, BACKLOG};
 use crate::net::io::{Io, PassedStream};
 use crate::net::passed::Passed;
 use crate::net::timed_io::TimedIo;
+use crate::shard::Shard;
 use crate::tasks;
 use crate::worker::Worker;
 use crate::worker::command::ShardHandle;
@@ -95,7 +96,7 @@ fn assign<A: Application>(
         sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         return;
     }
-    let peer = Peer { address: Some(address), secure: false };
+    let peer = Peer { address: Some(address), unix: false, secure: false };
     if shard == own {
         spawn_connection(worker, Io::Tcp(stream), peer, Bytes::new(), Arc::clone(context));
         return;
@@ -114,7 +115,7 @@ pub(crate) fn take_over<A: Application>(
     context: Arc<ListenerContext>,
 ) {
     let Passed { stream, peer, secure, read } = connection;
-    let peer = Peer { address: peer, secure };
+    let peer = Peer { address: peer, unix: peer.is_none(), secure };
     match stream.attach() {
         Ok(io) => spawn_connection(worker, io, peer, read, context),
         Err(error) => sedge_log::warn_rarely!(%error, "a connection cannot be registered"),
@@ -129,7 +130,7 @@ fn spawn_connection<A: Application>(
     context: Arc<ListenerContext>,
 ) {
     let worker = Rc::clone(worker);
-    worker.shard.0.metrics.connections_http.add(1);
+    let counted = Counted::new(&worker.shard);
     #[cfg(feature = "tls")]
     if let Some(tls) = context.options.tls.clone().filter(|_| !peer.secure) {
         tasks::spawn_local(async move {
@@ -138,24 +139,37 @@ fn spawn_connection<A: Application>(
             match tokio::time::timeout(deadline, accept).await {
                 Ok(Ok(stream)) => {
                     let (io, peer) = (Io::Other(Box::new(stream)), Peer { secure: true, ..peer });
-                    serve_connection(worker, io, peer, read, context).await;
+                    serve_connection(worker, counted, io, peer, read, context).await;
                 }
-                failed => {
-                    worker.shard.0.metrics.connections_http.sub(1);
-                    if let Ok(Err(error)) = failed {
-                        tracing::debug!(%error, ?peer, "TLS handshake failed");
-                    }
-                }
+                Ok(Err(error)) => tracing::debug!(%error, ?peer, "TLS handshake failed"),
+                Err(_) => {}
             }
         });
         return;
     }
-    tasks::spawn_local(serve_connection(worker, io, peer, read, context));
+    tasks::spawn_local(serve_connection(worker, counted, io, peer, read, context));
+}
+
+/// A connection that the shard has, until this is dropped: however it ends, it is not counted any more.
+struct Counted(Shard);
+
+impl Counted {
+    fn new(shard: &Shard) -> Counted {
+        shard.0.metrics.connections_http.add(1);
+        Counted(shard.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.metrics.connections_http.sub(1);
+    }
 }
 
 /// Serves the requests of one connection until it ends or becomes a WebSocket.
 async fn serve_connection<A: Application>(
     worker: Rc<Worker<A>>,
+    counted: Counted,
     io: Io,
     peer: Peer,
     read: Bytes,
@@ -184,7 +198,7 @@ async fn serve_connection<A: Application>(
             }
         }
     };
-    worker.shard.0.metrics.connections_http.sub(1);
+    drop(counted);
     if let Some(upgraded) = upgraded {
         worker.settle(upgraded);
     }

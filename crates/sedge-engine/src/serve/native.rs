@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::application::Application;
 use crate::config::Config;
+use crate::exchange::answers::poll_answer;
 use crate::http::answer::Answer;
 use crate::http::body::RequestBody;
 use crate::http::head::{Head, Layout, RawHead, Scan};
@@ -257,7 +258,7 @@ async fn answer_unless_gone(
     mut answering: Pin<&mut impl Future<Output = Answer>>,
 ) -> Option<Answer> {
     poll_fn(|cx| {
-        if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
+        if let Poll::Ready(answer) = poll_answer(answering.as_mut(), cx) {
             return Poll::Ready(Some(answer));
         }
         // A client that has sent its next request already is not watched: that request waits in line.

@@ -4,7 +4,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
 use sedge_protocol::engine::session::{Session, Time};
 use sedge_protocol::engine::{Payload, PayloadEncoder, Version, WirePacket};
 use sedge_protocol::sid::SessionId;
@@ -48,6 +47,8 @@ pub(crate) enum Carrier {
 pub(crate) struct Polling {
     /// Where the answer of the waiting GET goes.
     pub(crate) get: Option<oneshot::Sender<PollAnswer>>,
+    /// That GET's client cannot take binary (`b64=1`, or JSONP). Each request says so for itself.
+    pub(crate) base64: bool,
     /// Another WebSocket that wants to take over.
     pub(crate) probe: Option<Box<Probe>>,
 }
@@ -59,6 +60,8 @@ pub(crate) struct Probe {
     pub(crate) ticket: u32,
     pub(crate) outbox: Outbox,
     pub(crate) deflate: bool,
+    /// The client cannot take binary on it (`b64=1`).
+    pub(crate) base64: bool,
 }
 
 /// The answer to a polling GET.
@@ -85,8 +88,8 @@ pub(crate) struct WebSocket {
 pub(crate) enum Farewell {
     /// With a close frame without a code, as the official server does.
     Plain,
-    /// The same, in answer to the client's: nothing more is to come from it.
-    Answer,
+    /// With the answer to the client's, which stands in the outbox: nothing more is to come from it.
+    Answered,
     /// With this code.
     Code(CloseCode),
     /// Not at all: the peer is gone.
@@ -240,17 +243,18 @@ impl Conn {
 
     /// Takes everything out of the outbox as one polling body.
     pub(crate) fn drain(&mut self) -> PollAnswer {
-        let mut encoder = PayloadEncoder::new(self.dialect.version, !self.dialect.base64);
+        let base64 = matches!(&self.carrier, Carrier::Polling(polling) if polling.base64);
+        let mut encoder = PayloadEncoder::new(self.dialect.version, !base64);
         while let Some(frame) = self.outbox.pop() {
             push_frame(&mut encoder, &frame);
         }
         PollAnswer { payload: encoder.finish(), compressible: self.outbox.take_compressible() }
     }
 
-    /// A polling body with one packet that never stood in the outbox.
-    pub(crate) fn single(version: Version, packet: &str) -> PollAnswer {
+    /// A polling body with one text packet, framed, that never stood in the outbox.
+    pub(crate) fn single(version: Version, frame: &[u8]) -> PollAnswer {
         let mut encoder = PayloadEncoder::new(version, false);
-        encoder.push(WirePacket::text(packet));
+        push_frame(&mut encoder, frame);
         PollAnswer { payload: encoder.finish(), compressible: false }
     }
 
@@ -260,7 +264,7 @@ impl Conn {
     }
 }
 
-fn push_frame(encoder: &mut PayloadEncoder, frame: &Bytes) {
+fn push_frame(encoder: &mut PayloadEncoder, frame: &[u8]) {
     if let Some((opcode, _, data)) = split(frame) {
         encoder.push(WirePacket { binary: opcode == Opcode::Binary, data });
     }

@@ -21,6 +21,8 @@ pub(crate) const PING: &[u8] = b"\x81\x012";
 pub(crate) const PONG: &[u8] = b"\x81\x013";
 /// The answer to a probe, framed.
 pub(crate) const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
+/// A NOOP packet, framed.
+pub(crate) const NOOP: &[u8] = b"\x81\x016";
 /// A CLOSE packet, framed.
 pub(crate) const CLOSE: &[u8] = b"\x81\x011";
 
@@ -141,6 +143,16 @@ fn plain_frame(message: Message<'_>) -> Bytes {
         }
         Message::Binary(data) => put_frame(&mut frame, Opcode::Binary, false, &[data]),
     }
+    frame.freeze()
+}
+
+/// The frame for a client that cannot take binary.
+pub(crate) fn as_base64(version: Version, frame: Bytes) -> Bytes {
+    let Some((Opcode::Binary, _, data)) = split(&frame) else { return frame };
+    let mut text = Vec::new();
+    write_base64(version, data, &mut text);
+    let mut frame = BytesMut::with_capacity(text.len() + MAX_HEADER);
+    put_frame(&mut frame, Opcode::Text, false, &[&text]);
     frame.freeze()
 }
 

@@ -117,6 +117,16 @@ impl Outbox {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// Puts other frames in place of the queued ones.
+    pub(crate) fn map(&mut self, change: impl Fn(Bytes) -> Bytes) {
+        let mut bytes = 0;
+        for frame in self.iter_mut() {
+            *frame = change(std::mem::take(frame));
+            bytes += frame.len() as u32;
+        }
+        self.bytes = bytes;
+    }
+
     /// Takes off what has been written; the front may be cut within a frame.
     pub(crate) fn advance(&mut self, mut written: usize) {
         while written > 0 {

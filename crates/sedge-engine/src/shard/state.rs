@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::conn::{Carrier, Conn, Farewell, PollAnswer, Polling, Probe, WebSocket};
 use super::env::Env;
-use super::frames::{CLOSE, Dialect, Framer, PING, PONG, PROBE_ANSWER, SharedMessage};
+use super::frames::{self, CLOSE, Dialect, Framer, NOOP, PING, PONG, PROBE_ANSWER, SharedMessage};
 use super::outbox::Outbox;
 use super::slots::Slots;
 use super::wheel::{self, Wheel};
@@ -85,14 +85,16 @@ impl State {
         !self.dirty.is_empty() || !self.ended.is_empty() || self.earlier_timer
     }
 
-    /// Adds a session and queues its OPEN packet.
-    pub(crate) fn open(&mut self, env: &Env, conn: Conn, open: Bytes) -> SessionKey {
+    /// Adds a session and queues its OPEN packet, if that has not been sent by itself.
+    pub(crate) fn open(&mut self, env: &Env, conn: Conn, open: Option<Bytes>) -> SessionKey {
         env.metrics.opened.add(1);
         env.metrics.sessions(conn.transport()).add(1);
         let sid = conn.sid;
         let key = self.slots.insert(conn);
         self.by_sid.insert(sid, key.slot);
-        self.queue(env, key, open);
+        if let Some(open) = open {
+            self.queue(env, key, open);
+        }
         self.schedule(key);
         key
     }
@@ -133,7 +135,7 @@ impl State {
             Output::SendPing => self.queue(env, key, Bytes::from_static(PING)),
             Output::SendPong => self.queue(env, key, Bytes::from_static(PONG)),
             Output::AnswerGetNoop => {
-                self.answer_get(env, key, |conn| Conn::single(conn.dialect.version, "6"));
+                self.answer_get(env, key, |conn| Conn::single(conn.dialect.version, NOOP));
             }
             Output::AnswerGetClose => self.answer_get(env, key, |conn| {
                 conn.outbox.push(Bytes::from_static(CLOSE));
@@ -300,12 +302,20 @@ impl State {
         let Some(conn) = self.conn(key) else { return };
         let Some(polling) = conn.polling() else { return };
         let Some(probe) = polling.probe.take() else { return };
-        let Probe { websocket: Some(websocket), mut outbox, deflate, .. } = *probe else { return };
+        let Probe { websocket: Some(websocket), mut outbox, deflate, base64, .. } = *probe else {
+            return;
+        };
         if let Some(get) = polling.get.take() {
             env.metrics.polls_waiting.sub(1);
-            let _ = get.send(Conn::single(conn.dialect.version, "6"));
+            let _ = get.send(Conn::single(conn.dialect.version, NOOP));
         }
-        conn.dialect.deflate = deflate;
+        conn.dialect = Dialect { deflate, base64, ..conn.dialect };
+        if base64 {
+            let before = conn.outbox.bytes();
+            conn.outbox.map(|frame| frames::as_base64(conn.dialect.version, frame));
+            env.metrics.outbox_bytes.add(conn.outbox.bytes() as u64);
+            env.metrics.outbox_bytes.sub(before as u64);
+        }
         if !outbox.is_empty() {
             // Not written yet, or in part: it goes first.
             env.metrics.outbox_bytes.add(outbox.bytes() as u64);
@@ -489,6 +499,24 @@ impl State {
         }
     }
 
+    /// The client closes a WebSocket of this session. The answer says what it said (RFC 6455 §5.5.1).
+    pub(crate) fn closed_by_client(
+        &mut self,
+        env: &Env,
+        now: Time,
+        key: SessionKey,
+        id: u32,
+        answer: Bytes,
+    ) {
+        if let Some((_, outbox, carries)) = self.conn(key).and_then(|conn| conn.websocket(id)) {
+            if carries {
+                env.metrics.outbox_bytes.add(answer.len() as u64);
+            }
+            outbox.push(answer);
+            self.lost(env, now, key, id, Farewell::Answered, false);
+        }
+    }
+
     /// A pong that answers a WebSocket ping. Only the latest ping need be answered (RFC 6455
     /// §5.5.3), so pings that are not read cannot pile up pongs.
     pub(crate) fn pong(&mut self, env: &Env, key: SessionKey, id: u32, pong: Bytes) {
@@ -522,10 +550,12 @@ impl State {
         &mut self,
         env: &Env,
         key: SessionKey,
+        base64: bool,
     ) -> Option<oneshot::Receiver<PollAnswer>> {
         let polling = self.conn(key)?.polling()?;
         let (sender, receiver) = oneshot::channel();
         polling.get = Some(sender);
+        polling.base64 = base64;
         env.metrics.polls_waiting.add(1);
         Some(receiver)
     }
@@ -558,21 +588,21 @@ impl State {
         let mut conn = Conn::new(session, Carrier::WebSocket(websocket), sid, dialect);
         env.metrics.outbox_bytes.add(answer.len() as u64);
         conn.outbox = Outbox::beginning_with(answer);
-        (self.open(env, conn, open), id)
+        (self.open(env, conn, Some(open)), id)
     }
 
-    /// Makes a session that begins with polling.
+    /// Makes a session that begins with polling. Its frames are binary where the messages are:
+    /// a payload is made of them in the form that its GET asks for.
     pub(crate) fn open_polling(
         &mut self,
         env: &Env,
         now: Time,
         sid: SessionId,
         version: Version,
-        base64: bool,
-        open: Bytes,
+        open: Option<Bytes>,
     ) -> SessionKey {
         let session = Session::polling(now, version, &env.timing);
-        let dialect = Dialect { version, base64, deflate: false };
+        let dialect = Dialect { version, base64: false, deflate: false };
         let conn = Conn::new(session, Carrier::Polling(Polling::default()), sid, dialect);
         self.open(env, conn, open)
     }
@@ -604,13 +634,13 @@ fn end_websocket(env: &Env, mut websocket: WebSocket, mut outbox: Outbox) {
     if let Some(waker) = websocket.waker.take() {
         waker.wake();
     }
-    let code = match websocket.farewell {
+    match websocket.farewell {
         Farewell::Gone => return,
-        Farewell::Plain | Farewell::Answer => None,
-        Farewell::Code(code) => Some(code),
-    };
-    outbox.push(close_frame(code, ""));
-    let reader = (websocket.farewell != Farewell::Answer).then_some(websocket.reader);
+        Farewell::Answered => {}
+        Farewell::Plain => outbox.push(close_frame(None, "")),
+        Farewell::Code(code) => outbox.push(close_frame(Some(code), "")),
+    }
+    let reader = (websocket.farewell != Farewell::Answered).then_some(websocket.reader);
     tasks::linger(websocket.io, outbox, reader);
 }
 

@@ -16,6 +16,7 @@ use sedge_testkit::{DEADLINE, Endpoint, Frame, RawWs, eventually};
 
 pub(crate) const PATH: &str = "/socket.io/";
 pub(crate) const V4_POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+pub(crate) const V3_POLLING: &str = "/socket.io/?EIO=3&transport=polling";
 pub(crate) const V4_WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 pub(crate) const V3_WEBSOCKET: &str = "/socket.io/?EIO=3&transport=websocket";
 

@@ -1,9 +1,9 @@
 //! Polling requests that overlap, break off, or come after the end.
 
 use sedge_engine::CloseReason;
-use sedge_testkit::{Form, PollingSession, RawHttp};
+use sedge_testkit::{Form, Frame, PollingSession, RawHttp, RawWs};
 
-use crate::common::{PATH, Server};
+use crate::common::{PATH, Server, V3_POLLING, V3_WEBSOCKET};
 
 fn session(server: &Server) -> PollingSession {
     PollingSession::open(server.at(), PATH, Form::V4)
@@ -146,4 +146,74 @@ fn messages_sent_at_once_come_with_the_handshake() {
     let target = format!("{}&sid={sid}", crate::common::V4_POLLING);
     RawHttp::connect(server.at()).post(&target, "1").expect(200, "ok");
     server.settle();
+}
+
+/// Old clients read OPEN and throw away what stands behind it; some upgrade without a poll in between.
+#[test]
+fn the_handshake_of_version_3_is_answered_with_open_alone() {
+    let server = Server::start(|config| config.allow_eio3(true).initial_packet("first")).watched();
+    let open = |form: &str| {
+        let target = format!("{V3_POLLING}&greet=1{form}");
+        let response = RawHttp::connect(server.at()).get(&target);
+        let text = response.text().replace('\\', "");
+        let sid = text.split('"').skip_while(|part| *part != "sid").nth(2).expect("a session");
+        let packet = &text[text.find("0{").expect("a packet")..=text.find('}').expect("its end")];
+        assert!(text.contains(&format!("{}:{packet}", packet.len())), "{text}");
+        assert!(!text.contains("first") && !text.contains("welcome"), "{text}");
+        format!("{form}&sid={sid}")
+    };
+    for form in ["", "&b64=1", "&j=0"] {
+        let session = open(form);
+        let target = format!("{V3_POLLING}{session}");
+        let response = RawHttp::connect(server.at()).get(&target);
+        assert!(response.text().contains("6:4first8:4welcome"), "{}", response.text());
+        let close = if form == "&j=0" { "d=1%3A1" } else { "1:1" };
+        RawHttp::connect(server.at()).post(&target, close).expect(200, "ok");
+    }
+    let mut ws = RawWs::connect(server.at(), &format!("{V3_WEBSOCKET}{}", open("")));
+    ws.send("2probe");
+    ws.expect_text("3probe");
+    ws.send("5");
+    ws.expect_text("4first");
+    ws.expect_text("4welcome");
+    ws.close();
+    server.settle().closed(&[(CloseReason::TransportClose, 4)]);
+}
+
+/// Whether a client can take binary is said by each of its requests, not once for its session.
+#[test]
+fn base64_is_asked_for_by_each_request() {
+    let server = Server::start(|config| config.allow_eio3(true)).watched();
+    let mut http = RawHttp::connect(server.at());
+    let mut open = |handshake: &str| {
+        let response = http.get(&format!("{V3_POLLING}{handshake}"));
+        response.text().split('"').nth(3).expect("a session").to_owned()
+    };
+    let binary = b"\x01\x04\xff\x04\x01\x02\x03";
+    let mut polls = RawHttp::connect(server.at());
+    for handshake in ["", "&b64=1"] {
+        let target = format!("{V3_POLLING}&sid={}", open(handshake));
+        for (asked, expected) in [("&b64=1", &b"6:b4AQID"[..]), ("", binary), ("&b64=", binary)] {
+            polls.post(&target, "6:b4AQID").expect(200, "ok");
+            assert_eq!(polls.get(&format!("{target}{asked}")).body, expected, "{asked}");
+        }
+        polls.post(&target, "1:1").expect(200, "ok");
+    }
+    // Nor does the polling transport speak for the WebSocket, or for what waits for it.
+    let text = || Frame::Text("b4AQID".to_owned());
+    let bytes = || Frame::Binary(vec![4, 1, 2, 3]);
+    for (handshake, upgrade, frame) in
+        [("&b64=1", "", &bytes as &dyn Fn() -> Frame), ("", "&b64=1", &text)]
+    {
+        let sid = open(handshake);
+        polls.post(&format!("{V3_POLLING}{handshake}&sid={sid}"), "6:b4AQID").expect(200, "ok");
+        let mut ws = RawWs::connect(server.at(), &format!("{V3_WEBSOCKET}{upgrade}&sid={sid}"));
+        ws.send("2probe");
+        ws.expect_text("3probe");
+        ws.send_all(["5", "b4AQID"]);
+        assert_eq!((ws.receive(), ws.receive()), (frame(), frame()));
+        ws.close();
+    }
+    drop((http, polls));
+    server.settle().closed(&[(CloseReason::TransportClose, 4)]);
 }

@@ -7,11 +7,11 @@ use sedge_engine::SendOptions;
 use sedge_protocol::socketio::{Args, Value};
 use serde::Serialize;
 
-use super::FromContext;
+use crate::core::socket::Socket;
+use crate::core::stage::{AnswerTo, Context, EventStage};
 use crate::error::{EmitError, ExtractError};
-use crate::handler::stage::{Context, EventStage};
-use crate::hub::ServerSideAnswer;
-use crate::socket::Socket;
+use crate::handler::from_context::FromContext;
+use crate::hub::answers::ServerSideAnswer;
 
 /// The acknowledgement of an event, to be sent at most once; [`Ack::send`] consumes it. Dropping
 /// it unsent is fine: a client then runs into its own time limit, if it has one, and another process
@@ -30,14 +30,12 @@ enum To {
 }
 
 impl Ack {
-    /// Of an event that a client has sent, with an id if it asked.
-    pub(crate) fn to_client(socket: &Socket, id: Option<u64>) -> Ack {
-        Ack(id.map_or(To::Nobody, |id| To::Client(socket.clone(), id)))
-    }
-
-    /// Of an event that another process has sent.
-    pub(crate) fn to_process(answer: Option<&Arc<ServerSideAnswer>>) -> Ack {
-        Ack(answer.map_or(To::Nobody, |answer| To::Process(Arc::clone(answer))))
+    fn new(to: AnswerTo<'_>) -> Ack {
+        Ack(match to {
+            AnswerTo::Nobody => To::Nobody,
+            AnswerTo::Client(socket, id) => To::Client(socket.clone(), id),
+            AnswerTo::Process(answer) => To::Process(Arc::clone(answer)),
+        })
     }
 
     /// Whether an acknowledgement was asked for. If not, sending one does nothing.
@@ -69,13 +67,13 @@ impl Ack {
 
 impl<S: EventStage> FromContext<S> for Ack {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(S::ack(context))
+        Ok(Ack::new(S::incoming(context).answer_to))
     }
 }
 
 impl<S: EventStage> FromContext<S> for Option<Ack> {
     fn from_context(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(Some(S::ack(context)).filter(Ack::is_expected))
+        Ok(Some(Ack::new(S::incoming(context).answer_to)).filter(Ack::is_expected))
     }
 }
 

@@ -6,9 +6,10 @@ use std::ops::Deref;
 use sedge_protocol::socketio::{self, ArgsError};
 use serde::de::DeserializeOwned;
 
-use super::FromContext;
+use crate::api::ack::FromAck;
+use crate::core::stage::{Context, EventStage, SocketStage};
 use crate::error::ExtractError;
-use crate::handler::stage::{Context, EventStage, SocketStage};
+use crate::handler::from_context::FromContext;
 
 /// The event's arguments as `T`. A tuple or an array `[T; N]` takes them one by one, `()` takes none, and
 /// any other type takes the first: an argument that is an array is a `Vec`, or `([T; N],)`. Surplus
@@ -54,6 +55,12 @@ impl Deref for Args {
 impl serde::Serialize for Args {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
+    }
+}
+
+impl FromAck for Args {
+    fn from_ack(args: socketio::Args<'static>) -> Result<Self, ArgsError> {
+        Ok(Args(args))
     }
 }
 

@@ -7,21 +7,12 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::stage::{Connect, Context, Disconnect, Event, Middleware, ServerSide, Stage};
-use super::{Handler, HandlerFuture, Shared};
+use super::{Handler, Shared};
+use crate::core::stage::{
+    Connect, Context, Disconnect, Event, HandlerFuture, Listener, LocalListener, Middleware,
+    Registration, ServerSide, Stage,
+};
 use crate::error::ExtractError;
-
-/// A registered handler, as threads share it.
-pub(crate) trait Listener<S: Stage>: Send + Sync {
-    /// A reference for one thread.
-    fn localise(&self) -> Rc<dyn LocalListener<S>>;
-}
-
-/// A registered handler, as one shard calls it.
-pub(crate) trait LocalListener<S: Stage> {
-    /// Makes the arguments and the future of one call.
-    fn call(&self, context: &Context<'_, S>) -> Result<HandlerFuture<S>, ExtractError>;
-}
 
 struct Erased<H, T> {
     handler: Arc<H>,
@@ -49,18 +40,6 @@ impl<S: Stage, H: Handler<S, T>, T: 'static> LocalListener<S> for LocalErased<H,
     fn call(&self, context: &Context<'_, S>) -> Result<HandlerFuture<S>, ExtractError> {
         H::call(self.handler.clone(), context)
     }
-}
-
-/// One handler with what it is for.
-#[derive(Clone)]
-pub(crate) enum Registration {
-    Middleware(Arc<dyn Listener<Middleware>>),
-    Connect(Arc<dyn Listener<Connect>>),
-    Event(Box<str>, Arc<dyn Listener<Event>>),
-    AnyEvent(Arc<dyn Listener<Event>>),
-    Fallback(Arc<dyn Listener<Event>>),
-    Disconnect(Arc<dyn Listener<Disconnect>>),
-    ServerSide(Box<str>, Arc<dyn Listener<ServerSide>>),
 }
 
 type List<S> = Vec<Rc<dyn LocalListener<S>>>;

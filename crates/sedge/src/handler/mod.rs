@@ -1,10 +1,10 @@
 //! Handlers: async functions and closures whose arguments are extractors.
 //!
-//! A handler is erased into a [`Listener`](listener::Listener), which every shard turns into a
+//! A handler is erased into a [`Listener`](crate::core::stage::Listener), which every shard turns into a
 //! local copy of its own, so that calling it touches no counter that another thread touches too.
 
+pub(crate) mod from_context;
 pub(crate) mod listener;
-pub mod stage;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -13,12 +13,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::core::stage::{Context, HandlerFuture, Stage};
 use crate::error::{ConnectError, ExtractError, HandlerErrorKind};
-use crate::extract::FromContext;
-use stage::{Context, Stage};
-
-/// A handler's work. It stays on the thread of the socket's shard, so it need not be `Send`.
-pub(crate) type HandlerFuture<S> = Pin<Box<dyn Future<Output = <S as Stage>::Outcome>>>;
+use from_context::FromContext;
 
 /// An async function or closure with up to eight extractors as arguments.
 ///

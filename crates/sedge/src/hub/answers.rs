@@ -13,11 +13,11 @@ use super::Hub;
 /// Where the answers to another process's request go.
 #[derive(Clone)]
 pub(crate) struct PeerReply {
-    pub(super) hub: Arc<Hub>,
-    pub(super) peer: PeerId,
-    pub(super) request: RequestId,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) peer: PeerId,
+    pub(crate) request: RequestId,
     /// How many shards this process has; each answers.
-    pub(super) shards: u16,
+    pub(crate) shards: u16,
 }
 
 impl PeerReply {
@@ -51,7 +51,7 @@ pub(crate) struct ForeignAcks {
 }
 
 impl ForeignAcks {
-    pub(super) fn new(reply: PeerReply, timeout: Duration) -> Arc<ForeignAcks> {
+    pub(crate) fn new(reply: PeerReply, timeout: Duration) -> Arc<ForeignAcks> {
         let now = Instant::now();
         let end = now.checked_add(timeout).unwrap_or(now);
         Arc::new(ForeignAcks { reply, end, gone: AtomicBool::new(false) })
@@ -100,7 +100,7 @@ pub(crate) struct ServerSideAnswer {
 }
 
 impl ServerSideAnswer {
-    pub(super) fn new(reply: PeerReply) -> Arc<ServerSideAnswer> {
+    pub(crate) fn new(reply: PeerReply) -> Arc<ServerSideAnswer> {
         Arc::new(ServerSideAnswer { reply, given: AtomicBool::new(false) })
     }
 

@@ -4,44 +4,35 @@
 //! Nothing here waits, and nothing that goes wrong here keeps an operation from the process's own
 //! sockets: a process that does not read is counted and logged, and is missing in answers.
 
-mod answers;
-mod receive;
+pub(crate) mod answers;
+pub(crate) mod requests;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use answers::{ForeignAcks, PeerReply, ServerSideAnswer};
 use bytes::Bytes;
-pub(crate) use receive::Receiver;
+use requests::{Asker, Requests, Ticket};
 use sedge_adapter::{
-    Audience, Bus, Peer, PeerId, Published, RequestId, Response, ResponseBody, SendError, Target,
-    Topic, wire,
+    Audience, Bus, BusReceiver, Peer, PeerId, Published, Response, SendError, Target, Topic, wire,
 };
-use sedge_protocol::socketio::{Args, Value};
+use sedge_protocol::socketio::Value;
 use smallvec::SmallVec;
 
-use crate::core::Core;
 use crate::error::Overloaded;
-use crate::gather::{AckEvent, Acks, Gather, Origin, Others};
+use crate::gather::responders::Others;
 use crate::limits::GONE_NAMES_KEPT;
 use crate::metrics::{BusCounters, BusMetrics};
-use crate::shard::operations::SocketData;
 
 type Names = SmallVec<[Arc<str>; 2]>;
-
-/// One process's answer to a server-side emit.
-pub(crate) type ServerSideAnswers = Gather<(PeerId, Option<Value>)>;
 
 /// This process on the bus.
 pub(crate) struct Hub {
     bus: Arc<dyn Bus>,
     peers: Mutex<Peers>,
-    /// What other processes have been asked, by request id.
-    requests: Mutex<HashMap<u64, Asker>>,
-    requests_max: usize,
-    next_request: AtomicU64,
+    /// What other processes have been asked.
+    requests: Arc<Requests>,
     /// Processes that do not read at present.
     stalled: AtomicUsize,
     /// Shards that could not take the last thing that came for them. Nearly always empty.
@@ -67,15 +58,6 @@ struct Known {
     unreadable: bool,
 }
 
-/// Who waits for the answers of other processes.
-#[derive(Clone)]
-pub(crate) enum Asker {
-    Acks(Arc<Acks>),
-    Sockets(Arc<Gather<Vec<SocketData>>>),
-    Applied(Arc<Gather<()>>),
-    ServerSide(Arc<ServerSideAnswers>),
-}
-
 /// How an operation goes beyond this process.
 pub(crate) enum Beyond {
     /// It does not.
@@ -84,25 +66,6 @@ pub(crate) enum Beyond {
     Full,
     /// To whom it concerns.
     Message(Bytes),
-}
-
-/// A place among the requests; given back when it is dropped.
-pub(crate) struct Ticket {
-    hub: Arc<Hub>,
-    id: RequestId,
-}
-
-impl Ticket {
-    pub(crate) fn id(&self) -> RequestId {
-        self.id
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let asker = lock(&self.hub.requests).remove(&self.id.0);
-        drop(asker);
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -114,9 +77,7 @@ impl Hub {
         Arc::new(Hub {
             bus,
             peers: Mutex::default(),
-            requests: Mutex::default(),
-            requests_max,
-            next_request: AtomicU64::new(1),
+            requests: Requests::new(requests_max),
             stalled: AtomicUsize::new(0),
             overflowing: Mutex::default(),
             overflows_now: AtomicUsize::new(0),
@@ -126,8 +87,8 @@ impl Hub {
     }
 
     /// Begins to take what comes.
-    pub(crate) fn start(&self, core: &Arc<Core>) {
-        self.bus.start(Arc::new(Receiver::new(core)));
+    pub(crate) fn start(&self, receiver: Arc<dyn BusReceiver>) {
+        self.bus.start(receiver);
     }
 
     /// Leaves the bus. Whoever still waits for other processes is told that they are gone.
@@ -151,16 +112,10 @@ impl Hub {
     }
 
     /// Enters a request, so that answers find who waits for them.
-    pub(crate) fn enter(self: &Arc<Self>, asker: Asker) -> Result<Ticket, Overloaded> {
-        let id = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
-        let mut requests = lock(&self.requests);
-        if requests.len() >= self.requests_max {
-            drop(requests);
+    pub(crate) fn enter(&self, asker: Asker) -> Result<Ticket, Overloaded> {
+        self.requests.enter(asker).inspect_err(|_| {
             self.counters.requests_refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Overloaded);
-        }
-        requests.insert(id.0, asker);
-        Ok(Ticket { hub: Arc::clone(self), id })
+        })
     }
 
     /// Hands an operation on the target's sockets to the other processes that may have such sockets.
@@ -247,7 +202,7 @@ impl Hub {
     }
 
     /// A shard that cannot take what comes is logged once, and once more when it does again.
-    fn note_overflow(&self, shard: usize, taken: bool) {
+    pub(crate) fn note_overflow(&self, shard: usize, taken: bool) {
         if taken && self.overflows_now.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -276,7 +231,7 @@ impl Hub {
     }
 
     /// Something that cannot be read is dropped, which is logged once for each process.
-    fn note_unreadable(&self, from: PeerId, error: &dyn fmt::Display) {
+    pub(crate) fn note_unreadable(&self, from: PeerId, error: &dyn fmt::Display) {
         self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
         let first = lock(&self.peers).here.get_mut(&from).and_then(|known| {
             let before = std::mem::replace(&mut known.unreadable, true);
@@ -297,12 +252,18 @@ impl Hub {
         }
     }
 
+    /// Something has come.
+    pub(crate) fn count_received(&self) {
+        self.counters.received.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Everybody, as those who cannot be asked.
     pub(crate) fn nobody_asked(&self) -> Others {
         Others { refused: self.bus.peers().into(), ..Others::default() }
     }
 
-    fn joined(&self, peer: Peer) {
+    /// A process is there.
+    pub(crate) fn joined(&self, peer: Peer) {
         tracing::info!(process = %peer.name, "a process has joined");
         let known = Known { name: peer.name, stalled: false, unreadable: false };
         let former = lock(&self.peers).here.insert(peer.id, known);
@@ -312,7 +273,7 @@ impl Hub {
     }
 
     /// A process has left: nobody waits for it any more.
-    fn left(&self, peer: PeerId) {
+    pub(crate) fn left(&self, peer: PeerId) {
         let known = lock(&self.peers).forget(peer);
         if let Some(Known { name, stalled, .. }) = known {
             if stalled {
@@ -322,57 +283,20 @@ impl Hub {
                 tracing::info!(process = %name, "a process has left");
             }
         }
-        let askers: Vec<Asker> = lock(&self.requests).values().cloned().collect();
-        for asker in askers {
-            match asker {
-                Asker::Acks(acks) => acks.left(peer),
-                Asker::Sockets(gather) => gather.left(peer),
-                Asker::Applied(gather) => gather.left(peer),
-                Asker::ServerSide(answers) => answers.left(peer),
-            }
-        }
+        self.requests.left(peer);
     }
 
     /// An answer has come. Those that nobody waits for, late, repeated or made up, are dropped.
-    fn answered(&self, peer: PeerId, response: Response<Value>) {
-        let asker = lock(&self.requests).get(&response.request.0).cloned();
-        let Some(asker) = asker else {
+    pub(crate) fn answered(&self, peer: PeerId, response: Response<Value>) {
+        if !self.requests.answered(peer, response) {
             self.counters.answers_dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let from = Origin::Peer(peer, response.part);
-        match (asker, response.body) {
-            (Asker::Acks(acks), ResponseBody::ClientCount(count)) => {
-                acks.tell(from, AckEvent::Counted(count));
-            }
-            (Asker::Acks(acks), ResponseBody::Ack(value)) => {
-                let args = Args::from_values(value.into_iter().collect());
-                acks.tell(from, AckEvent::Acknowledged(args));
-            }
-            (Asker::Acks(acks), ResponseBody::ClientsLost(count)) => {
-                acks.tell(from, AckEvent::Lost(count));
-            }
-            (Asker::Sockets(gather), ResponseBody::Sockets(list)) => gather.tell(from, list),
-            (Asker::Applied(gather), ResponseBody::Applied) => gather.tell(from, ()),
-            (Asker::ServerSide(answers), ResponseBody::ServerSideEmit(value)) => {
-                answers.tell(from, (peer, value));
-            }
-            (Asker::Acks(acks), ResponseBody::Missing(reason)) => acks.give_up(from, reason),
-            (Asker::Sockets(gather), ResponseBody::Missing(reason)) => gather.give_up(from, reason),
-            (Asker::Applied(gather), ResponseBody::Missing(reason)) => gather.give_up(from, reason),
-            (Asker::ServerSide(answers), ResponseBody::Missing(reason)) => {
-                answers.give_up(from, reason);
-            }
-            _ => {
-                self.counters.answers_dropped.fetch_add(1, Ordering::Relaxed);
-            }
         }
     }
 
     /// The counters.
     pub(crate) fn metrics(&self) -> BusMetrics {
         let peers = lock(&self.peers).here.len() as u64;
-        let requests = lock(&self.requests).len() as u64;
+        let requests = self.requests.len() as u64;
         self.counters.snapshot(peers, requests)
     }
 }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Waker};
 
-use sedge_adapter::{MemberId, Topic};
+use sedge_adapter::Topic;
 use sedge_engine::{Handshake, Message, SendOptions, Sent, SessionKey};
 use sedge_protocol::engine::Version;
 use sedge_protocol::socketio::{
@@ -23,61 +23,16 @@ use sedge_protocol::socketio::{
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::members::LocalNamespace;
-use super::{Changed, LocalShard, State, messages};
+use super::client::{Client, Joined, MemberIndex};
+use super::dispatch::PendingAck;
+use super::local::{Changed, LocalShard, State};
+use super::packets::messages;
+use crate::core::socket::{Birth, Socket};
+use crate::core::stage::{self, Context, EventDetails};
 use crate::error::ConnectError;
 use crate::handler::listener::Table;
-use crate::handler::stage::{self, Context, EventDetails};
 use crate::id::SocketId;
-use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
-use crate::socket::{Birth, PendingAck, Socket};
-
-/// A connection.
-pub(super) struct Client {
-    session: SessionKey,
-    handshake: Arc<Handshake>,
-    decoder: Decoder,
-    /// The namespaces joined or asked for; nearly always one.
-    joined: SmallVec<[Joined; 1]>,
-    /// Tells this client from others that had the same slot, for timers.
-    serial: u32,
-    /// Handlers of its sockets that wait at an `.await`.
-    pub(super) in_flight: u32,
-    version: Version,
-    /// Whether reading is stopped because too many handlers wait.
-    pub(super) held: bool,
-    /// Whether it has ever joined a namespace.
-    settled: bool,
-}
-
-/// A namespace of a connection.
-#[derive(Clone, Copy)]
-struct Joined {
-    namespace: u32,
-    /// `None` while the middlewares examine it.
-    member: Option<MemberIndex>,
-}
-
-/// A member's number; one value is spared so that "none" needs no room of its own.
-#[derive(Clone, Copy)]
-struct MemberIndex(std::num::NonZeroU32);
-
-impl MemberIndex {
-    fn new(member: MemberId) -> Option<Self> {
-        std::num::NonZeroU32::new(member.0.wrapping_add(1)).map(MemberIndex)
-    }
-
-    fn get(self) -> MemberId {
-        MemberId(self.0.get() - 1)
-    }
-}
-
-impl Client {
-    pub(super) fn session(&self) -> SessionKey {
-        self.session
-    }
-}
 
 /// The connection's name for the CONNECT answer.
 #[derive(Serialize)]
@@ -553,16 +508,6 @@ struct Addressee {
     own: Option<Rc<Table>>,
 }
 
-impl State {
-    pub(super) fn make_namespace(&mut self, namespace: Namespace) -> &mut LocalNamespace {
-        let index = namespace.shared().index as usize;
-        if self.namespaces.len() <= index {
-            self.namespaces.resize_with(index + 1, || None);
-        }
-        self.namespaces[index].get_or_insert_with(|| LocalNamespace::new(namespace))
-    }
-}
-
 /// Fields looked at in the query behind a namespace: the limit of Node's `querystring` module.
 const QUERY_FIELDS_MAX: usize = 1000;
 
@@ -592,10 +537,5 @@ mod tests {
         let many = (0..5000).map(|n| n.to_string()).collect::<Vec<_>>().join("&");
         let Value::Object(fields) = query_object(&many) else { unreachable!() };
         assert_eq!(fields.len(), QUERY_FIELDS_MAX);
-    }
-
-    #[test]
-    fn a_client_is_small() {
-        assert!(size_of::<Option<Client>>() <= 72, "{}", size_of::<Option<Client>>());
     }
 }

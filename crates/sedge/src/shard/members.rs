@@ -9,9 +9,11 @@ use sedge_engine::SessionKey;
 use slab::Slab;
 use std::hash::BuildHasher;
 
-use crate::handler::listener::{Registration, Table};
-use crate::namespace::Namespace;
-use crate::socket::{PendingAck, Socket};
+use super::dispatch::PendingAck;
+use crate::core::Namespace;
+use crate::core::socket::Socket;
+use crate::core::stage::Registration;
+use crate::handler::listener::Table;
 
 /// A namespace on one shard.
 pub(super) struct LocalNamespace {
@@ -66,8 +68,9 @@ impl LocalNamespace {
     /// The handlers, brought up to date if some were added since.
     pub(super) fn table(&mut self) -> Rc<Table> {
         if self.registered != self.namespace.shared().registered() {
-            let (table, registered) = self.namespace.shared().table();
-            (self.table, self.registered) = (Rc::new(table), registered);
+            let registrations = self.namespace.shared().registrations();
+            self.registered = registrations.len() as u32;
+            self.table = Rc::new(Table::of(&registrations));
         }
         Rc::clone(&self.table)
     }

@@ -8,14 +8,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{self, Poll, Waker};
 
-use sedge_engine::SessionKey;
+use sedge_engine::{SessionKey, panics};
 
-use super::LocalShard;
-use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind, catch_panic};
-use crate::handler::HandlerFuture;
-use crate::handler::listener::LocalListener;
-use crate::handler::stage::{Context, Middleware, Stage, Subject};
-use crate::socket::Socket;
+use super::local::LocalShard;
+use crate::core::socket::Socket;
+use crate::core::stage::{Context, HandlerFuture, LocalListener, Middleware, Stage, Subject};
+use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind};
 
 /// How a call has begun.
 enum Started<F, T> {
@@ -39,7 +37,7 @@ impl LocalShard {
                 Poll::Pending => Ok(Started::Waiting(future)),
             }
         };
-        match catch_panic(start) {
+        match panics::catch(start) {
             Ok(Ok(Started::Done(()))) => {}
             Ok(Ok(Started::Waiting(future))) => self.detach::<S>(future, context.subject, event),
             Ok(Err(kind)) => self.report(context.subject, event, kind),
@@ -53,7 +51,7 @@ impl LocalShard {
         listener: &dyn LocalListener<Middleware>,
         context: &Context<'_, Middleware>,
     ) -> Result<(), ConnectError> {
-        let called = catch_panic(|| listener.call(context));
+        let called = panics::catch(|| listener.call(context));
         let kind = match called {
             Ok(Ok(future)) => match Guarded(future).await {
                 Ok(verdict) => return verdict,
@@ -134,7 +132,7 @@ impl LocalShard {
             tracing::error!(namespace, socket = id, event, kind = %error.kind, "handler error");
         }
         let (Some(hook), Some(socket)) = (&self.core.options.on_error, socket) else { return };
-        if catch_panic(|| hook(socket, &error)).is_err() {
+        if panics::catch(|| hook(socket, &error)).is_err() {
             tracing::error!(event, "the hook for errors of handlers panicked");
         }
     }
@@ -192,10 +190,7 @@ impl<T> Future for Guarded<T> {
     type Output = Result<T, HandlerErrorKind>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        match catch_panic(|| self.0.as_mut().poll(cx)) {
-            Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(words) => Poll::Ready(Err(HandlerErrorKind::Panicked(words))),
-        }
+        let polled = panics::poll(self.0.as_mut(), cx);
+        polled.map(|ended| ended.map_err(HandlerErrorKind::Panicked))
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use sedge_adapter::MissingReason;
 use sedge_protocol::socketio::Args;
 
-use super::LocalShard;
+use super::local::LocalShard;
+use crate::core::Namespace;
+use crate::core::stage::{Context, ServerSideDetails};
 use crate::error::HandlerErrorKind;
-use crate::handler::stage::{Context, ServerSideDetails};
-use crate::hub::ServerSideAnswer;
-use crate::namespace::Namespace;
+use crate::hub::answers::ServerSideAnswer;
 
 /// An event from another process.
 pub(crate) struct ServerSideCall {
