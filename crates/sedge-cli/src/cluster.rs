@@ -11,7 +11,8 @@ use sedge_sticky::CookieKey;
 use crate::config::settings::{Operation, Settings};
 use crate::config::units::{Shards, Workers};
 use crate::failure::Failure;
-use crate::{logging, nofile, serve, tls};
+use crate::tls::Certificate;
+use crate::{logging, nofile, serve};
 
 /// Runs the cluster to its end, or one of its workers.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
@@ -20,7 +21,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     nofile::raise();
     if std::env::var_os(WORKER_VARIABLE).is_none() {
         // What every worker would stumble over is said once, before there are any.
-        settings.tls.as_ref().map(tls::load).transpose().map_err(Failure::Tls)?;
+        settings.tls.as_ref().map(Certificate::load).transpose().map_err(Failure::Tls)?;
         for remark in settings.remarks(Operation::Cluster) {
             tracing::warn!("{remark}");
         }
@@ -85,7 +86,11 @@ async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
     if let Shards::Count(shards) = settings.shards() {
         builder = builder.shards(shards);
     }
-    let serve::Made { server, options, draining } = serve::make(settings, builder, index, count)?;
+    let made = serve::make(settings, builder, index, count)?;
+    let serve::Made { server, options, draining, certificate } = made;
+    if let Some(certificate) = certificate {
+        worker.reread_by(move || certificate.reread());
+    }
     tracing::info!(pid = std::process::id(), "worker starts");
     let counted = server.clone();
     worker.metrics_from(move || counted.metrics().prometheus() + &logging::prometheus());

@@ -62,7 +62,7 @@ fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
 fn check(settings: &Settings) -> Result<(), Failure> {
     settings.check()?;
     if let Some(files) = &settings.tls {
-        tls::load(files).map_err(Failure::Tls)?;
+        tls::Certificate::load(files).map_err(Failure::Tls)?;
     }
     Ok(())
 }

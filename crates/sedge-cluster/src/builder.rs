@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use sedge_sticky::{Hash, Method};
 
+use crate::error::ClusterError;
 use crate::limits::*;
-use crate::supervisor::RestartLimits;
+use crate::listen::Listen;
 use crate::wire::control::{BusSettings, DrainOrder, Secret};
-use crate::worker::Worker;
-use crate::{ClusterError, Ended, Listen};
 
 /// A cluster on one host: a supervisor and its workers, all of them processes of one program.
 ///
@@ -73,6 +72,15 @@ pub struct ClusterBuilder {
     pub(crate) on_serving: Option<OnServing>,
 }
 
+/// The limits of crash loops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestartLimits {
+    /// Ends in a row that make one.
+    pub(crate) crashes_max: u32,
+    /// The pace in one.
+    pub(crate) crash_loop_delay: Duration,
+}
+
 pub(crate) type OnServing = Box<dyn FnOnce(&[String])>;
 
 impl fmt::Debug for ClusterBuilder {
@@ -111,8 +119,8 @@ impl Default for ClusterBuilder {
             },
             drain: DrainOrder {
                 deadline_ms: millis(DEFAULT_DRAIN_DEADLINE),
-                interval_ms: 100,
-                jitter_percent: 30,
+                interval_ms: millis(DEFAULT_DRAIN_INTERVAL),
+                jitter_percent: DEFAULT_DRAIN_JITTER_PERCENT,
                 replaced: false,
             },
             drain_delay: Duration::ZERO,
@@ -269,7 +277,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long workers may take to close their clients and end. Default 10 s.
+    /// How long workers may take to close their clients and end. Default 7 s; one that needs a second more is
+    /// killed.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.drain.deadline_ms = deadline.as_millis() as u64;
         self
@@ -316,28 +325,7 @@ impl ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// Runs the cluster to its end.
-    ///
-    /// The process that calls this first becomes the supervisor. It starts its own program again for
-    /// each worker, with the same arguments; there this same call runs `worker`. So whatever a program
-    /// does before it happens in every process. In workers, standard input is `/dev/null`.
-    ///
-    /// Needs a tokio runtime with I/O and time. A worker whose runtime is blocked for longer than the
-    /// heartbeat allows is killed and replaced.
-    pub async fn run<F, E>(self, worker: F) -> Result<Ended, ClusterError>
-    where
-        F: AsyncFnOnce(Worker) -> Result<(), E>,
-        E: fmt::Display,
-    {
-        if std::env::var_os(crate::WORKER_VARIABLE).is_some() {
-            crate::worker::run(self.version, worker).await
-        } else {
-            self.check()?;
-            crate::supervisor::run(self).await
-        }
-    }
-
-    fn check(&self) -> Result<(), ClusterError> {
+    pub(crate) fn check(&self) -> Result<(), ClusterError> {
         if self.workers == 0 || self.workers > WORKERS_MAX {
             return Err(ClusterError::Workers(self.workers));
         }

@@ -27,9 +27,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::process::geteuid;
 
+use crate::error::ClusterError;
 use crate::fd::peer;
 use crate::limits::{SOCKET_PATH_BYTES, SYMLINKS_MAX};
-use crate::{ClusterError, local};
+use crate::local;
 
 /// The longest name of a socket below the run directory.
 const LONGEST_NAME: &str = "/0123456789abcdef/255.pass";

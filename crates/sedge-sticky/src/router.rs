@@ -244,6 +244,10 @@ pub struct Router {
     counters: Counters,
 }
 
+fn canonical(peer: Option<IpAddr>) -> Option<IpAddr> {
+    peer.map(|peer| peer.to_canonical())
+}
+
 /// The table.
 impl Router {
     /// A router without targets.
@@ -394,8 +398,7 @@ impl Router {
     /// Reads the first bytes of a connection of this peer (`None` for Unix sockets), with the PROXY header
     /// if one is required. It allocates nothing.
     pub fn read<'a>(&self, bytes: &'a [u8], peer: Option<IpAddr>) -> Opening<'a> {
-        let mut request =
-            Request { peer: peer.map(|peer| peer.to_canonical()), ..Request::default() };
+        let mut request = Request { peer: canonical(peer), ..Request::default() };
         if self.config.proxy_protocol && self.proxies.trusts(request.peer) {
             match proxy::parse(bytes) {
                 proxy::State::Partial => return Opening::Partial,
@@ -406,6 +409,15 @@ impl Router {
                 }
             }
         }
+        self.read_head(bytes, request)
+    }
+
+    /// Reads a connection whose PROXY header has been taken already: `peer` is whom it named.
+    pub fn read_behind_proxy<'a>(&self, bytes: &'a [u8], peer: Option<IpAddr>) -> Opening<'a> {
+        self.read_head(bytes, Request { peer: canonical(peer), ..Request::default() })
+    }
+
+    fn read_head<'a>(&self, bytes: &'a [u8], request: Request<'a>) -> Opening<'a> {
         let rest = bytes.get(request.proxy_len..).unwrap_or_default();
         let limits = Limits { bytes_max: self.config.head_bytes_max, headers_max: HEADERS_MAX };
         match head::scan(rest, limits) {

@@ -303,7 +303,7 @@ pub(crate) static OPTIONS: [Spec; 43] = [
         OPERATION,
         "drain-deadline",
         One("DURATION"),
-        Some("10s"),
+        Some("7s"),
         "How long closing all connections may take after that",
     ),
     spec(

@@ -49,6 +49,7 @@ pub(crate) struct Settings {
 }
 
 /// The files for HTTPS.
+#[derive(Clone, Debug)]
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,

@@ -141,9 +141,17 @@ impl Sedge {
         }
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The directory it runs in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the program runs");
+        kill_process(self.pid(), signal).expect("the program runs");
     }
 
     /// Waits for the end of the process itself; others that it started may go on.

@@ -249,6 +249,7 @@ async fn serve_commands<A: Application>(
 ) -> Option<oneshot::Sender<()>> {
     let mut listeners = Vec::new();
     while let Some(command) = commands.recv().await {
+        worker.shard.0.metrics.progress.add(1);
         match command {
             Command::Application(command) => worker.app.on_command(command),
             Command::Request(forwarded) => {

@@ -239,10 +239,20 @@ impl ServerBuilder {
     }
 
     /// Handlers of one connection that may be waiting at an `.await` at a time, at least 1; default
-    /// [`HANDLERS_IN_FLIGHT_MAX`](crate::limits::HANDLERS_IN_FLIGHT_MAX). Beyond it the connection
-    /// is not read.
+    /// [`HANDLERS_IN_FLIGHT_MAX`](crate::limits::HANDLERS_IN_FLIGHT_MAX). Beyond it the connection's events
+    /// wait in their order; acknowledgements, heartbeats and the end of a socket do not. Events that wait when
+    /// their socket ends are not handled any more.
     pub fn handlers_in_flight_max(mut self, handlers: usize) -> Self {
         self.options.limits.handlers_in_flight = handlers.max(1);
+        self
+    }
+
+    /// Bytes of the events of one connection that may wait for
+    /// [handlers under way](Self::handlers_in_flight_max); default
+    /// [`EVENTS_WAITING_BYTES_MAX`](crate::limits::EVENTS_WAITING_BYTES_MAX). Beyond it the connection is not
+    /// read until some have been handled. What was read by then may exceed it by one message and 64 KiB.
+    pub fn events_waiting_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.limits.events_waiting_bytes = bytes;
         self
     }
 

@@ -64,10 +64,7 @@ impl Server {
         let server = self.clone();
         worker.report_from(move || server.stats());
         let server = self.clone();
-        worker.check_by(move || {
-            let server = server.clone();
-            async move { server.shards_answer().await }
-        });
+        worker.progress_from(move || server.engine().progress().collect());
         worker.ready().await?;
         let drain = tokio::select! {
             drain = drains.wait() => drain,

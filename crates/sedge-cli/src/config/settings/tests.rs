@@ -15,7 +15,7 @@ fn the_defaults_are_valid_and_the_library_s() {
     settings.check().unwrap();
     assert_eq!(settings.listen, ["127.0.0.1:3000".parse().unwrap()]);
     assert_eq!(settings.server.connect_timeout, sedge::limits::CONNECT_TIMEOUT);
-    assert_eq!(settings.drain_deadline, Duration::from_secs(10));
+    assert_eq!(settings.drain_deadline, Duration::from_secs(7));
     assert!(settings.demo && settings.metrics && settings.tls.is_none());
     // Several clusters of one user do not get into each other's way.
     assert_eq!(settings.run_dir(), None);
