@@ -66,12 +66,17 @@ static ENGINE: [Single<EngineMetrics>; 10] = [
     ),
 ];
 
-static SOCKETS: [Single<SocketMetrics>; 12] = [
+static SOCKETS: [Single<SocketMetrics>; 14] = [
     gauge("sedge_sockets", "Connected sockets, over all namespaces.", |m| m.sockets),
     gauge(
         "sedge_handlers_in_flight",
         "Handlers and middlewares that have begun and wait for something.",
         |m| m.handlers_in_flight,
+    ),
+    gauge(
+        "sedge_events_waiting",
+        "Events that wait because their connection has too many handlers under way.",
+        |m| m.events_waiting,
     ),
     counter("sedge_sockets_connected_total", "Sockets that have ever connected.", |m| m.connects),
     counter(
@@ -80,6 +85,11 @@ static SOCKETS: [Single<SocketMetrics>; 12] = [
         |m| m.connects_refused,
     ),
     counter("sedge_events_received_total", "Events received.", |m| m.events_in),
+    counter(
+        "sedge_events_dropped_total",
+        "Events not handled because their socket ended while they waited.",
+        |m| m.events_dropped,
+    ),
     counter(
         "sedge_packets_sent_total",
         "Socket.IO packets handed to the engine; a broadcast counts once for each recipient.",

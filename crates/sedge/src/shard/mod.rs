@@ -19,3 +19,4 @@ pub(crate) mod packets;
 mod run;
 pub(crate) mod server_side;
 mod slots;
+mod waiting;
