@@ -8,7 +8,7 @@ use sedge_cluster::{Cluster, ClusterBuilder, Listen, WORKER_VARIABLE, Worker};
 
 use sedge_sticky::CookieKey;
 
-use crate::config::settings::Settings;
+use crate::config::settings::{Operation, Settings};
 use crate::config::units::{Shards, Workers};
 use crate::failure::Failure;
 use crate::tls::Certificate;
@@ -22,7 +22,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     if std::env::var_os(WORKER_VARIABLE).is_none() {
         // What every worker would stumble over is said once, before there are any.
         settings.tls.as_ref().map(Certificate::load).transpose().map_err(Failure::Tls)?;
-        for remark in &settings.remarks {
+        for remark in settings.remarks(Operation::Cluster) {
             tracing::warn!("{remark}");
         }
         serve::tell_of_client(settings);
@@ -47,20 +47,22 @@ fn supervised(settings: &Settings) -> ClusterBuilder {
         .node(own.node)
         .routing(routing)
         .activation(true)
-        .run_dir(&own.run_dir)
         .drain_delay(settings.drain_delay)
         .drain_deadline(settings.drain_deadline)
         .orphan_deadline(own.orphan_deadline)
         .on_serving(move |addresses| {
             serve::announce(scheme, addresses.iter().cloned());
         });
-    if own.listen_given || std::env::var_os("LISTEN_FDS").is_none() {
+    if let Some(path) = settings.run_dir() {
+        cluster = cluster.run_dir(path);
+    }
+    if !settings.is_activated_only() {
         for address in &settings.listen {
             cluster = cluster.listen(Listen::tcp(*address));
         }
     }
     for path in &own.listen_unix {
-        cluster = cluster.listen(Listen::unix(path));
+        cluster = cluster.listen(Listen::unix(path).mode(own.unix_mode.0));
     }
     if let Workers::Count(count) = own.workers {
         cluster = cluster.workers(count);

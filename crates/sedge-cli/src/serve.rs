@@ -11,7 +11,7 @@ use sedge::{ListenOptions, Listening, Server, ServerBuilder};
 use sedge_cluster::signals::{Signal, Signals};
 
 use crate::client_files::ADVICE;
-use crate::config::settings::Settings;
+use crate::config::settings::{Operation, Settings};
 use crate::demo::Place;
 use crate::failure::Failure;
 use crate::http::{Routes, Site};
@@ -22,7 +22,7 @@ use crate::{demo, logging, nofile};
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     settings.check()?;
     logging::start(settings);
-    for remark in &settings.remarks {
+    for remark in settings.remarks(Operation::Alone) {
         tracing::warn!("{remark}");
     }
     // This thread only waits; the connections are served by the shards' own threads.

@@ -31,6 +31,7 @@ mod fd;
 mod interest;
 pub mod limits;
 mod listen;
+mod local;
 mod metrics;
 mod passed;
 mod run;

@@ -185,6 +185,9 @@ pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// For the head of a request on the admin address.
 pub(crate) const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Symbolic links on the way to the run directory, as many as the kernel follows.
+pub(crate) const SYMLINKS_MAX: usize = 40;
+
 /// Bytes of a Unix socket's path, its final zero included.
 pub(crate) const SOCKET_PATH_BYTES: usize = 108;
 

@@ -25,9 +25,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::fd::shared::SharedTable;
 use crate::interest::{Interest, Wanted};
-use crate::tasks;
 use crate::wire::bus::Hello;
 use crate::wire::control::BusSettings;
+use crate::{local, tasks};
 use link::Link;
 
 /// Which worker a bus belongs to, and where the others are.
@@ -152,15 +152,10 @@ impl UnixBus {
     }
 }
 
-/// A socket at this path, in place of one that a predecessor has left.
+/// A socket of this name, in place of one that a predecessor has left.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    local::free(path)?;
+    local::listen(path)
 }
 
 impl Bus for UnixBus {

@@ -13,6 +13,7 @@ use super::state::Supervisor;
 use crate::accept;
 use crate::error::ClusterError;
 use crate::limits::{COMMAND_BYTES_MAX, COMMAND_TIMEOUT};
+use crate::local;
 use crate::run_dir::control_path;
 use crate::wire::command::{Answer, Command, WorkerState};
 use crate::wire::control::DrainOrder;
@@ -21,15 +22,14 @@ use crate::wire::control::DrainOrder;
 pub(super) fn listen(run_dir: &Path) -> Result<UnixListener, ClusterError> {
     let path = control_path(run_dir);
     let open = || -> io::Result<UnixListener> {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        local::free(&path)?;
+        let listener = local::listen(&path)?;
+        if !local::is_abstract(&path) {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
+        UnixListener::from_std(listener)
     };
-    open().map_err(|source| ClusterError::Listen { address: path.display().to_string(), source })
+    open().map_err(|source| ClusterError::Listen { address: local::shown(&path), source })
 }
 
 /// Answers until the cluster ends.
@@ -38,6 +38,9 @@ pub(super) async fn serve(supervisor: Rc<Supervisor>, listener: UnixListener) {
     let answer = |stream| {
         let supervisor = Rc::clone(&supervisor);
         async move {
+            if local::check_peer(&stream).is_err() {
+                return;
+            }
             let answered = tokio::time::timeout(COMMAND_TIMEOUT, answer(&supervisor, stream));
             if let Ok(Err(error)) = answered.await {
                 tracing::debug!(%error, "a control connection has failed");

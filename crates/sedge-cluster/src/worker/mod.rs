@@ -68,7 +68,7 @@ pub(crate) struct Duty {
     /// Where a supervisor's control socket is.
     run_dir: PathBuf,
     /// Keeps the directory of the sockets.
-    _directory: File,
+    _directory: Option<File>,
 }
 
 type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
@@ -351,7 +351,7 @@ async fn prepare(
     })
 }
 
-type Opened = (Arc<UnixBus>, Siblings, Connections, File, Signals);
+type Opened = (Arc<UnixBus>, Siblings, Connections, Option<File>, Signals);
 
 async fn open(welcome: &Welcome, table: OwnedFd, passed: OwnedFd) -> Result<Opened, ClusterError> {
     let signals = Signals::new().map_err(ClusterError::system("signals cannot be handled"))?;
