@@ -99,7 +99,7 @@ async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
         draining.store(true, Ordering::Relaxed);
     });
     let served = server.serve_worker(worker, options).await;
-    served.map_err(|error| Failure::Start(error.to_string()))?;
+    served.map_err(|error| Failure::Ended(error.to_string()))?;
     tracing::info!("worker ends");
     Ok(())
 }

@@ -41,7 +41,10 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Failure> {
     nofile::raise();
     let running = start(settings).await?;
     let certificate = running.certificate.clone();
-    let first = told_to_end(&mut signals, certificate.as_deref()).await;
+    let first = tokio::select! {
+        first = told_to_end(&mut signals, certificate.as_deref()) => first,
+        failure = running.server.failed() => return Err(Failure::Ended(failure.to_string())),
+    };
     tracing::info!(signal = first.name(), "ending: clients are being closed");
     tokio::select! {
         clean = running.drain(settings) => {

@@ -301,7 +301,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long workers serve on without a supervisor, at most. Default 600 s.
+    /// How long workers serve on without a supervisor, at most. If another one takes its place, they let
+    /// their clients go at once, in batches. Default 600 s.
     pub fn orphan_deadline(mut self, deadline: Duration) -> Self {
         self.orphan_deadline = deadline;
         self

@@ -61,10 +61,10 @@ pub(crate) const DRAIN_PACED_PERCENT: u32 = 80;
 pub(crate) const DRAIN_BATCH_MIN: usize = 20;
 
 /// How long workers serve on without a supervisor, at most: a service manager has started another
-/// one long before, and its clients are spread over the new workers.
+/// one long before, to whose workers their clients go.
 pub(crate) const DEFAULT_ORPHAN_DEADLINE: Duration = Duration::from_mins(10);
 
-/// Between two looks of an orphan at whether it still has connections.
+/// Between two looks of an orphan at whether it still has connections, and whether a successor serves.
 pub(crate) const ORPHAN_LOOK: Duration = Duration::from_millis(250);
 
 /// Between the line of the log that says why a worker ends itself and its end: a log may be written by a

@@ -362,7 +362,12 @@ fn remove_abandoned(path: &Path) {
         let held = lock.is_ok_and(|lock| {
             rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
         });
-        if !held {
+        if held {
+            tracing::warn!(
+                "workers of an earlier start still serve: as soon as this one's do, they let their \
+                 clients go, and the two do not hear one another until then"
+            );
+        } else {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

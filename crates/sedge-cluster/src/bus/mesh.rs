@@ -251,14 +251,13 @@ impl Mesh {
         };
         let id = link.peer.id;
         let mut on_message = |message| self.tell(|receiver| receiver.on_message(id, message));
-        let end = link::run(&stream, &link, limits, &mut on_message).await;
+        let (end, lost) = link::run(&stream, &link, limits, &mut on_message).await;
         // The other side sees it as well.
         drop(stream);
-        link.outgoing.close();
         self.shared.remove(&link);
         self.present.borrow_mut().remove(&link.index);
-        tracing::info!(peer = %link.peer.name, id = %link.peer.id, "left the bus: {end}");
-        self.tell(|receiver| receiver.on_left(id));
+        tracing::info!(peer = %link.peer.name, id = %link.peer.id, lost, "left the bus: {end}");
+        self.tell(|receiver| receiver.on_left(id, lost));
         ended.notify_waiters();
         self.changed.notify_one();
     }

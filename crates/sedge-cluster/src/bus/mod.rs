@@ -190,6 +190,7 @@ impl Bus for UnixBus {
             match self.shared.push(link, message.clone()) {
                 Ok(()) => published.reached.push(link.peer.id),
                 Err(SendError::Full) => published.refused.push(link.peer.id),
+                Err(SendError::TooLong) => published.too_long.push(link.peer.id),
                 Err(SendError::Gone) => {}
             }
         }
@@ -200,6 +201,16 @@ impl Bus for UnixBus {
         let links = self.shared.reachable();
         let link = links.iter().find(|link| link.peer.id == to).ok_or(SendError::Gone)?;
         self.shared.push(link, message)
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        self.shared.settings.message_bytes_max
+    }
+
+    fn backlog(&self, to: PeerId) -> usize {
+        let links = self.shared.reachable();
+        let link = links.iter().find(|link| link.peer.id == to);
+        link.map_or(0, |link| link.outgoing.bytes())
     }
 
     fn close(&self) {
@@ -226,8 +237,7 @@ impl Shared {
 
     fn push(&self, link: &Link, message: Bytes) -> Result<(), SendError> {
         if message.len() > self.settings.message_bytes_max {
-            sedge_log::warn_rarely!(bytes = message.len(), "a message is too long for the bus");
-            return Err(SendError::Full);
+            return Err(SendError::TooLong);
         }
         link.outgoing.push(message)
     }

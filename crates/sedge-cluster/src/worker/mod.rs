@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -69,6 +69,8 @@ pub(crate) struct Duty {
     ready: AtomicBool,
     /// The supervisor is gone.
     orphaned: watch::Sender<bool>,
+    /// Where a supervisor's control socket is.
+    run_dir: PathBuf,
     /// Keeps the directory of the sockets.
     _directory: Option<File>,
 }
@@ -191,7 +193,7 @@ impl Worker {
     }
 
     /// Whether the supervisor is gone. The worker then serves on, and is told to drain when it has no
-    /// connections left, or after the orphan deadline.
+    /// connections left, when another supervisor's workers serve, or after the orphan deadline.
     pub fn is_orphaned(&self) -> bool {
         *self.duty.orphaned.borrow()
     }
@@ -341,6 +343,7 @@ async fn prepare(
         drain: watch::Sender::new(None),
         ready: AtomicBool::new(false),
         orphaned: watch::Sender::new(false),
+        run_dir: welcome.directory.parent().map(Path::to_owned).unwrap_or_default(),
         _directory: directory,
     });
     connections.stop_listening_when(duty.orphaned.subscribe());

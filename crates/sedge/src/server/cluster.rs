@@ -56,7 +56,21 @@ impl Server {
     /// std::process::exit(ended.code());
     /// # }
     /// ```
-    pub async fn serve_worker(&self, mut worker: Worker, options: ListenOptions) -> io::Result<()> {
+    ///
+    /// It fails if a thread of the server does ([`failed`](Server::failed)): end the process then, and the
+    /// supervisor starts another worker.
+    pub async fn serve_worker(&self, worker: Worker, options: ListenOptions) -> io::Result<()> {
+        tokio::select! {
+            served = self.serve_until_drained(worker, options) => served,
+            failure = self.failed() => Err(io::Error::other(failure)),
+        }
+    }
+
+    async fn serve_until_drained(
+        &self,
+        mut worker: Worker,
+        options: ListenOptions,
+    ) -> io::Result<()> {
         let taken = || io::Error::other("the worker's connections are served already");
         let mut connections = worker.connections().ok_or_else(taken)?;
         let mut drains = worker.drains();
