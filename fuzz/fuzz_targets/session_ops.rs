@@ -120,8 +120,8 @@ struct Model {
     place: Place,
     get: bool,
     post: bool,
-    /// The probing WebSocket, and whether `2probe` was answered.
-    probe: Option<bool>,
+    /// A WebSocket is being tested.
+    probe: bool,
     /// A ping was sent and no pong has come since.
     pinged: bool,
 }
@@ -140,7 +140,7 @@ impl Model {
             (Input::Post, Place::Polling) if self.post => Some(Refused::OverlappingPost),
             (Input::Probe, Place::Closing) => Some(Refused::Ended),
             (Input::Probe, Place::WebSocket) => Some(Refused::SecondUpgrade),
-            (Input::Probe, _) if self.probe.is_some() => Some(Refused::SecondUpgrade),
+            (Input::Probe, _) if self.probe => Some(Refused::SecondUpgrade),
             _ => None,
         }
     }
@@ -177,9 +177,9 @@ impl Model {
             Input::GetAnswered | Input::GetAborted => self.get = false,
             Input::Post if refusal.is_none() => self.post = true,
             Input::PostEnded => self.post = false,
-            Input::Probe if refusal.is_none() => self.probe = Some(false),
+            Input::Probe if refusal.is_none() => self.probe = true,
             // The caller has closed it, so it is not told to.
-            Input::ProbeEnded => self.probe = None,
+            Input::ProbeEnded => self.probe = false,
             Input::Packet(packet) if packet.kind == PacketType::Pong => self.pinged = false,
             _ => {}
         }
@@ -205,18 +205,17 @@ impl Model {
                 assert!(std::mem::take(&mut self.get), "no GET waits for {output:?}");
             }
             Output::AnswerProbe => {
-                assert!(matches!(input, Some(Input::ProbePacket(_))) && self.probe.is_some());
-                self.probe = Some(true);
+                assert!(matches!(input, Some(Input::ProbePacket(_))) && self.probe);
             }
             Output::EndProbe => {
                 // A packet on a WebSocket that is not being tested (any more) ends that WebSocket.
                 let stray = matches!(input, Some(Input::ProbePacket(_)));
-                assert!(self.probe.take().is_some() || stray, "there is no probe");
+                assert!(std::mem::take(&mut self.probe) || stray, "there is no probe");
             }
             Output::Upgraded => {
                 let upgrades = matches!(input, Some(Input::ProbePacket(packet)) if packet.kind == PacketType::Upgrade);
                 assert!(upgrades && self.place == Place::Polling);
-                assert_eq!(self.probe.take(), Some(true), "only after AnswerProbe");
+                assert!(std::mem::take(&mut self.probe), "there is no probe");
                 self.place = Place::WebSocket;
             }
             Output::Ended(reason) => {
@@ -225,7 +224,7 @@ impl Model {
             }
             Output::Release => {
                 assert!(!self.get, "a waiting GET was forgotten");
-                assert_eq!(self.probe, None, "a probe was forgotten");
+                assert!(!self.probe, "a probe was forgotten");
                 self.place = Place::Ended;
             }
         }
@@ -258,7 +257,7 @@ impl Model {
     fn compare(&self, session: &Session) {
         assert_eq!(session.is_open(), self.is_open());
         assert_eq!(session.is_websocket(), self.place == Place::WebSocket);
-        assert_eq!(session.is_upgrading(), self.probe.is_some());
+        assert_eq!(session.is_upgrading(), self.probe);
         let polls = matches!(self.place, Place::Polling | Place::Closing);
         assert_eq!(session.get_waits(), polls && self.get);
         assert_eq!(session.deadline().is_some(), self.place != Place::Ended);
@@ -286,7 +285,7 @@ fn apply(session: &mut Session, model: &mut Model, now: Time, timing: &Timing, s
         model.output(output, step, &mut told);
     }
     if model.place == Place::Ended {
-        (model.get, model.post, model.probe) = (false, false, None);
+        (model.get, model.post, model.probe) = (false, false, false);
     }
     model.judge(verdict, before, told, get);
     model.compare(session);
@@ -326,7 +325,7 @@ fuzz_target!(|case: Case| {
         true => (Session::websocket(now, version, &timing), Place::WebSocket),
         false => (Session::polling(now, version, &timing), Place::Polling),
     };
-    let mut model = Model { version, place, get: false, post: false, probe: None, pinged: false };
+    let mut model = Model { version, place, get: false, post: false, probe: false, pinged: false };
     for step in case.steps.iter().take(1000) {
         match (step, session.deadline()) {
             (Step::Pass(millis), _) => now = now + u32::from(*millis),

@@ -84,6 +84,12 @@ impl SioClient {
         }
     }
 
+    /// Expects a heartbeat next, and answers it.
+    pub fn expect_ping(&mut self) {
+        assert_eq!(self.ws.receive(), Frame::Text("2".to_owned()));
+        self.ws.send("3");
+    }
+
     /// Expects a packet next.
     pub fn expect(&mut self, packet: &str) {
         assert_eq!(self.receive(), packet);

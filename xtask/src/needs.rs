@@ -37,7 +37,7 @@ enum How {
     Component(&'static str),
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     Need {
         what: "git",
         steps: &["tidy", "deny", "suites"],
@@ -67,6 +67,12 @@ const NEEDS: [Need; 8] = [
         steps: &["unit"],
         there: |workspace| workspace.which("nginx").is_some(),
         how: How::Packages(&["nginx-light"]),
+    },
+    Need {
+        what: "HAProxy",
+        steps: &["unit"],
+        there: |workspace| workspace.which("haproxy").is_some(),
+        how: How::Packages(&["haproxy"]),
     },
     Need {
         what: "Node.js with npm",
@@ -234,7 +240,7 @@ mod tests {
         let lines: Vec<String> = commands(&workspace, &missing).iter().map(process::line).collect();
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].ends_with("apt-get update -qq"));
-        for word in ["git", "g++", "nginx-light", "npm", "python3-venv", "chromium"] {
+        for word in ["git", "g++", "nginx-light", "haproxy", "npm", "python3-venv", "chromium"] {
             assert!(lines[1].split(' ').any(|found| found == word), "{word} in {}", lines[1]);
         }
         assert_eq!(lines[2], "rustup component add rustfmt clippy");

@@ -29,6 +29,8 @@ const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
 /// A file of the demo, which is part of the program.
 struct File {
     path: &'static str,
@@ -90,17 +92,24 @@ impl<B> Service<Request<B>> for Routes {
 impl Site {
     /// Bodies of answers to HEAD are left out by the HTTP server.
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<ResponseBody> {
-        let Some(answer) = self.find(path) else {
+        let draining = self.draining.load(Ordering::Relaxed);
+        let answer = self.find(path);
+        // The server as a whole is asked about as `*` or `/`, whether or not there is a page.
+        if method == Method::OPTIONS && (answer.is_some() || matches!(path, "*" | "/")) {
+            return options(draining);
+        }
+        let Some(answer) = answer else {
             return respond(StatusCode::NOT_FOUND, TEXT, "Not found\n");
         };
         if method != Method::GET && method != Method::HEAD {
-            let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Only GET and HEAD\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let words = "Only GET, HEAD and OPTIONS\n";
+            let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, words);
+            response.headers_mut().insert(ALLOW, METHODS);
             return response;
         }
         match answer {
             Answer::File(file) => serve_file(file, headers),
-            Answer::Health if self.draining.load(Ordering::Relaxed) => {
+            Answer::Health if draining => {
                 respond(StatusCode::SERVICE_UNAVAILABLE, JSON, "{\"status\":\"draining\"}\n")
             }
             Answer::Health => respond(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n"),
@@ -151,6 +160,17 @@ fn serve_file(file: &'static File, request: &HeaderMap) -> Response<ResponseBody
     // To be asked for each time: the answer is mostly 304.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ETAG, tag);
+    response
+}
+
+/// The methods there are. Balancers take an answer to OPTIONS for health (HAProxy does unless it is told
+/// otherwise), so it says as `/health` does that the end has begun.
+fn options(draining: bool) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() =
+        if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT };
+    response.headers_mut().insert(ALLOW, METHODS);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -4,7 +4,6 @@
 //! handlers as a [`DisconnectReason`](crate::DisconnectReason).
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sedge_protocol::socketio::{ArgsError, EncodeError, Value};
 use serde::Serialize;
@@ -55,6 +54,10 @@ pub enum EmitError {
     /// sockets of the other shards.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// The event takes as many bytes on the bus, which are more than it takes. A broadcast has reached the
+    /// sockets of this process, and no others.
+    #[error("the event is too long for the bus: {0} bytes")]
+    TooLong(usize),
 }
 
 /// A shard has more commands waiting than it may, or has ended with the server.
@@ -282,26 +285,6 @@ impl fmt::Display for HandlerError {
 
 impl std::error::Error for HandlerError {}
 
-/// Calls user code. If it panics, the error is the words of the panic.
-///
-/// What it panicked with is the user's too, and may panic once more when it is dropped.
-pub(crate) fn catch_panic<R>(user_code: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(user_code)).map_err(|panic| {
-        let words = panic_words(&*panic);
-        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            // This could go on for ever.
-            std::mem::forget(another);
-        }
-        words
-    })
-}
-
-/// The words of a panic, if it has some.
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,12 +322,5 @@ mod tests {
             error.to_string(),
             "event \"say\": the handler was not called: missing argument 1"
         );
-    }
-
-    #[test]
-    fn panics_with_and_without_words() {
-        assert_eq!(panic_words(&"a"), "a");
-        assert_eq!(panic_words(&String::from("b")), "b");
-        assert_eq!(panic_words(&1), "?");
     }
 }

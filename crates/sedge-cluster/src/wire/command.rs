@@ -109,10 +109,12 @@ pub enum WorkerState {
     Starting,
     /// It takes connections.
     Ready,
-    /// It takes no new sessions, because it has not answered for some seconds.
+    /// It has not answered for some seconds, and takes new sessions only if no other worker does.
     Suspect,
     /// It closes its clients and ends.
     Draining,
+    /// It is being killed: it hangs, or its time is up.
+    Killed,
     /// Its process has ended and is about to be started again.
     Waiting,
     /// Its process ended several times in a row, soon after its start; it is started again at a slow
@@ -130,6 +132,7 @@ impl WorkerState {
             WorkerState::Ready => "ready",
             WorkerState::Suspect => "suspect",
             WorkerState::Draining => "draining",
+            WorkerState::Killed => "killed",
             WorkerState::Waiting => "waiting",
             WorkerState::CrashLoop => "crash_loop",
             WorkerState::Stopped => "stopped",

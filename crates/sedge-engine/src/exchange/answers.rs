@@ -1,8 +1,12 @@
 //! A request under way, and how it is answered: refusals, and what every answer of a session carries.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, ORIGIN, SET_COOKIE, USER_AGENT, X_XSS_PROTECTION,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, ORIGIN, SET_COOKIE, USER_AGENT, X_XSS_PROTECTION,
 };
 use http::{HeaderValue, StatusCode};
 use sedge_protocol::engine::Version;
@@ -10,11 +14,13 @@ use sedge_protocol::engine::session::{Refused, Time};
 use sedge_protocol::sid::SessionId;
 
 use crate::application::{Application, Transport};
+use crate::config::Local;
 use crate::hooks::{ConnectionError, ErrorContext, RequestInfo};
 use crate::http::answer::{Answer, Headers};
 use crate::http::head::Head;
 use crate::http::peer::Peer;
 use crate::http::query::EngineQuery;
+use crate::panics;
 use crate::worker::Worker;
 
 /// A request under way: its head and its connection.
@@ -29,6 +35,23 @@ pub(crate) struct Exchange {
     pub(super) base64: bool,
     /// The `j` parameter.
     pub(super) jsonp: Option<String>,
+}
+
+/// Polls what answers a request. If a hook of the application panics, that costs its request only.
+pub(crate) fn poll_answer(
+    answering: Pin<&mut impl Future<Output = Answer>>,
+    cx: &mut Context<'_>,
+) -> Poll<Answer> {
+    panics::poll(answering, cx).map(|answer| answer.unwrap_or_else(|words| panicked(&words)))
+}
+
+/// The answer to a request during which the application's code has panicked.
+pub(crate) fn panicked(words: &str) -> Answer {
+    tracing::error!(words, "a hook or the fallback service panicked; its client is answered 500");
+    let mut answer = Answer::new(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new());
+    // What else the client sends may belong to the upgrade or the body that came to nothing.
+    answer.headers.append(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 impl<A: Application> Worker<A> {
@@ -59,7 +82,8 @@ impl<A: Application> Worker<A> {
             code.polling_response(context.refusal())
         });
         if let Some(hook) = &config.local.hooks.connection_error {
-            hook(&ConnectionError::new(context, head.target().to_owned(), peer.address));
+            let client = peer.client(head, &config.local.proxies);
+            hook(&ConnectionError::new(context, head.target().to_owned(), client.address));
         }
         if !upgrade {
             self.apply_cors(head, &mut answer.headers);
@@ -114,7 +138,8 @@ impl<A: Application> Worker<A> {
         self.apply_cors(&exchange.head, headers);
         if let Some(sid) = opened
             && let Some(cookie) = &config.local.cookie
-            && let Some(value) = cookie.header_value(sid.text().as_str())
+            && let Some(value) =
+                cookie.with(sid.text().as_str()).and_then(|text| HeaderValue::try_from(text).ok())
         {
             headers.append(SET_COOKIE, value);
         }
@@ -122,7 +147,7 @@ impl<A: Application> Worker<A> {
     }
 
     pub(super) fn header_hooks(&self, exchange: &Exchange, headers: &mut Headers, initial: bool) {
-        let hooks = &self.shard.0.config.local.hooks;
+        let Local { hooks, proxies, .. } = &self.shard.0.config.local;
         if hooks.initial_headers.is_none() && hooks.headers.is_none() {
             return;
         }
@@ -131,7 +156,7 @@ impl<A: Application> Worker<A> {
             method: &parts.method,
             uri: &parts.uri,
             headers: &parts.headers,
-            address: exchange.peer.address,
+            address: exchange.peer.client(&exchange.head, proxies).address,
         };
         let mut map = std::mem::take(headers).into_map();
         if let Some(hook) = &hooks.initial_headers

@@ -75,13 +75,14 @@ impl<A: Application> Worker<A> {
             Err(refused) => return self.refuse_session(exchange, refused),
         };
         let mut guard = AbortGuard::new(&self.shard, key, || Input::GetAborted);
-        let answer = waiting.await;
-        guard.disarm();
-        match answer {
+        let response = match waiting.await {
             Ok(answer) => self.poll_response(exchange, answer, opened),
             // The session has ended without a last word.
             Err(_) => self.refuse_session(exchange, Refused::Ended),
-        }
+        };
+        // Only now: if a hook has panicked, the client does not get what it waited for.
+        guard.disarm();
+        response
     }
 
     fn begin_get(
@@ -180,12 +181,12 @@ impl<A: Application> Worker<A> {
         if self.shard.is_held(key) {
             Box::pin(self.shard.released(key, config.local.body_timeout)).await;
         }
-        guard.disarm();
-        self.end_post(key);
         // Also after a malformed payload, as the official server does: the session's end tells.
         let mut response = Answer::new(StatusCode::OK, Bytes::from_static(b"ok"));
         response.headers.append(CONTENT_TYPE, HeaderValue::from_static("text/html"));
         self.finish(exchange, &mut response, None);
+        guard.disarm();
+        self.end_post(key);
         response
     }
 

@@ -29,6 +29,7 @@ use crate::http::head::{Head, is_plain};
 use crate::http::ticket::{Purpose, Ticket};
 use crate::net::io::Io;
 use crate::shard::conn::{Polling, Probe, WebSocket};
+use crate::shard::farewell;
 use crate::shard::frames::Dialect;
 use crate::shard::outbox::Outbox;
 use crate::tasks;
@@ -51,7 +52,7 @@ impl<A: Application> Worker<A> {
         }
         let Ok(io) = io.detach() else { return };
         let sender = self.shards[ticket.shard].sender.clone();
-        tasks::spawn_local(async move {
+        tasks::adoption(async move {
             // If the shard has ended, so has the session.
             let adoption = Adoption { ticket, io, answer, early };
             let _ = sender.send(Command::Adopt(Box::new(adoption))).await;
@@ -65,12 +66,12 @@ impl<A: Application> Worker<A> {
             deflate,
             handshake,
         };
-        self.switch_protocols(exchange, |deflate| Ok(purpose(deflate)))
+        self.switch_protocols(exchange, true, |deflate| Ok(purpose(deflate)))
     }
 
     pub(super) fn upgrade_session(&self, key: SessionKey, exchange: &Exchange) -> Answer {
         let now = self.shard.now();
-        self.switch_protocols(exchange, |deflate| {
+        self.switch_protocols(exchange, false, |deflate| {
             self.shard.with_state(|state, inner| {
                 match state.try_input(inner, now, key, Input::Probe) {
                     Ok(_) => {}
@@ -90,9 +91,11 @@ impl<A: Application> Worker<A> {
         })
     }
 
+    /// `initial` says that a session begins with this.
     fn switch_protocols(
         &self,
         exchange: &Exchange,
+        initial: bool,
         purpose: impl FnOnce(bool) -> Result<Purpose, Refused>,
     ) -> Answer {
         let accept = match accept(&exchange.head) {
@@ -103,10 +106,6 @@ impl<A: Application> Worker<A> {
         let extension = match &self.shard.0.config.local.per_message_deflate {
             Some(_) => text(request, &SEC_WEBSOCKET_EXTENSIONS).and_then(|o| negotiate(&o)),
             None => None,
-        };
-        let purpose = match purpose(extension.is_some()) {
-            Ok(purpose) => purpose,
-            Err(refused) => return self.refuse_session(exchange, refused),
         };
         let mut response = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
         let headers = &mut response.headers;
@@ -119,8 +118,12 @@ impl<A: Application> Worker<A> {
         if let Some(protocol) = first_protocol(request) {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
-        let initial = matches!(purpose, Purpose::Open { .. });
         self.header_hooks(exchange, headers, initial);
+        // Last of all, since a hook that panics must not leave a probe behind.
+        let purpose = match purpose(extension.is_some()) {
+            Ok(purpose) => purpose,
+            Err(refused) => return self.refuse_session(exchange, refused),
+        };
         response.ticket = Some(Ticket { shard: self.shard.index(), purpose });
         response
     }
@@ -141,12 +144,12 @@ impl<A: Application> Worker<A> {
             Purpose::Refuse => {
                 let mut outbox = Outbox::beginning_with(answer);
                 outbox.push(sedge_protocol::ws::close_frame(None, ""));
-                tasks::linger(io, outbox, Some(sedge_protocol::ws::MessageReader::new(false)));
+                farewell::linger(io, outbox, Some(sedge_protocol::ws::MessageReader::new(false)));
                 return;
             }
             Purpose::Tunnel(there) => {
                 let there = hyper_util::rt::TokioIo::new(there);
-                tasks::spawn_local(Tunnel::new(&self.shard, (io, answer), (there, early)));
+                tasks::tunnel(Tunnel::new(&self.shard, (io, answer), (there, early)));
                 return;
             }
             Purpose::Open { version, base64, deflate, handshake } => {
@@ -167,7 +170,7 @@ impl<A: Application> Worker<A> {
         if !early.is_empty() {
             self.feed_early(key, id, early);
         }
-        tasks::spawn_local(WebSocketTask::new(Rc::clone(self), key, id));
+        tasks::websocket(WebSocketTask::new(Rc::clone(self), key, id));
     }
 
     /// Gives a probing WebSocket to its session. `None` if the session ended, or its patience did,
@@ -179,7 +182,7 @@ impl<A: Application> Worker<A> {
             let probe = probe.and_then(|polling| polling.probe.as_deref_mut());
             let wanted = |probe: &&mut Probe| probe.ticket == ticket && probe.websocket.is_none();
             let Some(probe) = probe.filter(wanted) else {
-                tasks::linger(io, Outbox::beginning_with(answer), None);
+                farewell::linger(io, Outbox::beginning_with(answer), None);
                 return None;
             };
             let mut websocket = WebSocket::new(io, id, probe.deflate);

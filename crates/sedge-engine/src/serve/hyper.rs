@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::application::Application;
+use crate::exchange::answers::panicked;
 use crate::http::answer::not_found;
 use crate::http::body::{RequestBody, ResponseBody};
 use crate::http::head::Head;
@@ -24,6 +26,7 @@ use crate::http::ticket::Ticket;
 use crate::limits::{LINGER_BYTES_MAX, UNREAD_REQUEST_TIMEOUT};
 use crate::net::io::Io;
 use crate::net::timed_io::TimedIo;
+use crate::panics;
 use crate::worker::Worker;
 use crate::worker::command::Upgraded;
 use crate::worker::listen::ListenerContext;
@@ -42,7 +45,9 @@ pub(super) async fn serve_by_hyper<A: Application>(
         let (worker, context, ticket) = (Rc::clone(worker), Arc::clone(&context), &ticket);
         let request_under_way = activity.begin();
         async move {
-            let (response, given) = serve_request(worker, request, peer, &context).await;
+            let serving = pin!(serve_request(worker, request, peer, &context));
+            let served = panics::run(serving).await;
+            let (response, given) = served.unwrap_or_else(|words| panicked(&words).into_response());
             drop(request_under_way);
             ticket.replace(given);
             Ok::<_, Infallible>(response)

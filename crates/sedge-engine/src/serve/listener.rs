@@ -1,5 +1,6 @@
 //! The engine's own HTTP listeners on the shards, over TCP or TLS.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::hyper::{end, serve_by_hyper};
 use super::native::{self, End};
@@ -18,17 +18,18 @@ use crate::limits::{ACCEPT_PAUSE, BACKLOG};
 use crate::net::io::{Io, PassedStream};
 use crate::net::passed::Passed;
 use crate::net::timed_io::TimedIo;
+use crate::shard::Shard;
 use crate::tasks;
 use crate::worker::Worker;
 use crate::worker::command::ShardHandle;
 use crate::worker::listen::{ListenOptions, ListenerContext, Listening};
 
-/// Opens a listener whose connections are spread over all shards.
+/// Opens a listener whose connections are spread over all shards, and returns what accepts them.
 pub(crate) fn start<A: Application>(
     worker: &Rc<Worker<A>>,
     address: SocketAddr,
     options: ListenOptions,
-) -> io::Result<(Listening, JoinHandle<()>)> {
+) -> io::Result<(Listening, impl Future<Output = ()> + use<A>)> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -41,8 +42,8 @@ pub(crate) fn start<A: Application>(
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let context = Arc::new(ListenerContext::new(options));
-    let task = tasks::spawn_local(accept_all(Rc::clone(worker), listener, stopped, context));
-    Ok((Listening { address, stop }, task))
+    let accepting = accept_all(Rc::clone(worker), listener, stopped, context);
+    Ok((Listening { address, stop }, accepting))
 }
 
 async fn accept_all<A: Application>(
@@ -95,7 +96,7 @@ fn assign<A: Application>(
         sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         return;
     }
-    let peer = Peer { address: Some(address), secure: false };
+    let peer = Peer { address: Some(address), unix: false, secure: false };
     if shard == own {
         spawn_connection(worker, Io::Tcp(stream), peer, Bytes::new(), Arc::clone(context));
         return;
@@ -114,7 +115,7 @@ pub(crate) fn take_over<A: Application>(
     context: Arc<ListenerContext>,
 ) {
     let Passed { stream, peer, secure, read } = connection;
-    let peer = Peer { address: peer, secure };
+    let peer = Peer { address: peer, unix: peer.is_none(), secure };
     match stream.attach() {
         Ok(io) => spawn_connection(worker, io, peer, read, context),
         Err(error) => sedge_log::warn_rarely!(%error, "a connection cannot be registered"),
@@ -129,33 +130,46 @@ fn spawn_connection<A: Application>(
     context: Arc<ListenerContext>,
 ) {
     let worker = Rc::clone(worker);
-    worker.shard.0.metrics.connections_http.add(1);
+    let counted = Counted::new(&worker.shard);
     #[cfg(feature = "tls")]
     if let Some(tls) = context.options.tls.clone().filter(|_| !peer.secure) {
-        tasks::spawn_local(async move {
+        tasks::connection(async move {
             let deadline = worker.shard.0.config.local.head_timeout;
             let accept = tokio_rustls::TlsAcceptor::from(tls).accept(io);
             match tokio::time::timeout(deadline, accept).await {
                 Ok(Ok(stream)) => {
                     let (io, peer) = (Io::Other(Box::new(stream)), Peer { secure: true, ..peer });
-                    serve_connection(worker, io, peer, read, context).await;
+                    serve_connection(worker, counted, io, peer, read, context).await;
                 }
-                failed => {
-                    worker.shard.0.metrics.connections_http.sub(1);
-                    if let Ok(Err(error)) = failed {
-                        tracing::debug!(%error, ?peer, "TLS handshake failed");
-                    }
-                }
+                Ok(Err(error)) => tracing::debug!(%error, ?peer, "TLS handshake failed"),
+                Err(_) => {}
             }
         });
         return;
     }
-    tasks::spawn_local(serve_connection(worker, io, peer, read, context));
+    tasks::connection(serve_connection(worker, counted, io, peer, read, context));
+}
+
+/// A connection that the shard has, until this is dropped: however it ends, it is not counted any more.
+struct Counted(Shard);
+
+impl Counted {
+    fn new(shard: &Shard) -> Counted {
+        shard.0.metrics.connections_http.add(1);
+        Counted(shard.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.metrics.connections_http.sub(1);
+    }
 }
 
 /// Serves the requests of one connection until it ends or becomes a WebSocket.
 async fn serve_connection<A: Application>(
     worker: Rc<Worker<A>>,
+    counted: Counted,
     io: Io,
     peer: Peer,
     read: Bytes,
@@ -184,7 +198,7 @@ async fn serve_connection<A: Application>(
             }
         }
     };
-    worker.shard.0.metrics.connections_http.sub(1);
+    drop(counted);
     if let Some(upgraded) = upgraded {
         worker.settle(upgraded);
     }

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::application::Application;
 use crate::config::Config;
+use crate::exchange::answers::poll_answer;
 use crate::http::answer::Answer;
 use crate::http::body::RequestBody;
 use crate::http::head::{Head, Layout, RawHead, Scan};
@@ -29,7 +30,7 @@ use crate::limits::ONE_WRITE_MAX;
 use crate::net::io::Io;
 use crate::net::timed_io::TimedIo;
 use crate::shard::Shard;
-use crate::tasks;
+use crate::shard::farewell::LastWords;
 use crate::worker::Worker;
 use crate::worker::command::Upgraded;
 
@@ -102,7 +103,7 @@ pub(crate) async fn serve<A: Application>(
             return End::Upgraded(Upgraded { ticket, io, answer, early: unread.into() });
         }
         // While the server shuts down, it waits for this.
-        let _last_words = tasks::LastWords::new();
+        let _last_words = LastWords::new();
         if write(&mut io, &answer).await.is_err() {
             return End::Gone;
         }
@@ -257,7 +258,7 @@ async fn answer_unless_gone(
     mut answering: Pin<&mut impl Future<Output = Answer>>,
 ) -> Option<Answer> {
     poll_fn(|cx| {
-        if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
+        if let Poll::Ready(answer) = poll_answer(answering.as_mut(), cx) {
             return Poll::Ready(Some(answer));
         }
         // A client that has sent its next request already is not watched: that request waits in line.

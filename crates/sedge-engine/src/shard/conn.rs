@@ -88,8 +88,8 @@ pub(crate) struct WebSocket {
 pub(crate) enum Farewell {
     /// With a close frame without a code, as the official server does.
     Plain,
-    /// The same, in answer to the client's: nothing more is to come from it.
-    Answer,
+    /// With the answer to the client's, which stands in the outbox: nothing more is to come from it.
+    Answered,
     /// With this code.
     Code(CloseCode),
     /// Not at all: the peer is gone.

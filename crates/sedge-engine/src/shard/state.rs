@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::conn::{Carrier, Conn, Farewell, PollAnswer, Polling, Probe, WebSocket};
 use super::env::Env;
+use super::farewell;
 use super::frames::{self, CLOSE, Dialect, Framer, NOOP, PING, PONG, PROBE_ANSWER, SharedMessage};
 use super::outbox::Outbox;
 use super::slots::Slots;
@@ -22,7 +23,6 @@ use super::wheel::{self, Wheel};
 use crate::application::{CloseReason, Message, SendOptions, Sent, SessionKey};
 use crate::config::Config;
 use crate::net::io::Io;
-use crate::tasks;
 
 /// All sessions of a shard.
 pub(crate) struct State {
@@ -499,6 +499,24 @@ impl State {
         }
     }
 
+    /// The client closes a WebSocket of this session. The answer says what it said (RFC 6455 §5.5.1).
+    pub(crate) fn closed_by_client(
+        &mut self,
+        env: &Env,
+        now: Time,
+        key: SessionKey,
+        id: u32,
+        answer: Bytes,
+    ) {
+        if let Some((_, outbox, carries)) = self.conn(key).and_then(|conn| conn.websocket(id)) {
+            if carries {
+                env.metrics.outbox_bytes.add(answer.len() as u64);
+            }
+            outbox.push(answer);
+            self.lost(env, now, key, id, Farewell::Answered, false);
+        }
+    }
+
     /// A pong that answers a WebSocket ping. Only the latest ping need be answered (RFC 6455
     /// §5.5.3), so pings that are not read cannot pile up pongs.
     pub(crate) fn pong(&mut self, env: &Env, key: SessionKey, id: u32, pong: Bytes) {
@@ -616,14 +634,14 @@ fn end_websocket(env: &Env, mut websocket: WebSocket, mut outbox: Outbox) {
     if let Some(waker) = websocket.waker.take() {
         waker.wake();
     }
-    let code = match websocket.farewell {
+    match websocket.farewell {
         Farewell::Gone => return,
-        Farewell::Plain | Farewell::Answer => None,
-        Farewell::Code(code) => Some(code),
-    };
-    outbox.push(close_frame(code, ""));
-    let reader = (websocket.farewell != Farewell::Answer).then_some(websocket.reader);
-    tasks::linger(websocket.io, outbox, reader);
+        Farewell::Answered => {}
+        Farewell::Plain => outbox.push(close_frame(None, "")),
+        Farewell::Code(code) => outbox.push(close_frame(Some(code), "")),
+    }
+    let reader = (websocket.farewell != Farewell::Answered).then_some(websocket.reader);
+    farewell::linger(websocket.io, outbox, reader);
 }
 
 impl From<Reason> for CloseReason {

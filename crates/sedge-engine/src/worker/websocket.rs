@@ -11,7 +11,7 @@ use sedge_protocol::engine::packet::{parse_binary, parse_text};
 use sedge_protocol::engine::session::{Input, Time};
 use sedge_protocol::engine::{Data, Packet, PacketError};
 use sedge_protocol::ws::{
-    FrameError, Incoming, MessageReader, Opcode, ReadLimits, ReadScratch, put_frame,
+    FrameError, Incoming, MessageReader, Opcode, ReadLimits, ReadScratch, close_frame, put_frame,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -79,6 +79,18 @@ impl<A: Application> WebSocketTask<A> {
         }
         if websocket.blocked {
             state.resume_write(env, now, self.key, self.id);
+        }
+    }
+}
+
+impl<A: Application> Drop for WebSocketTask<A> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The application's, most likely. Nobody reads for the session any more.
+            let now = self.worker.shard.now();
+            self.worker.shard.with_state(|state, env| {
+                state.lost(env, now, self.key, self.id, Farewell::Gone, true);
+            });
         }
     }
 }
@@ -165,10 +177,10 @@ impl<A: Application> Worker<A> {
                 true
             }
             Incoming::Pong(_) => true,
-            Incoming::Close(..) => {
-                self.shard.with_state(|state, env| {
-                    state.lost(env, now, key, id, Farewell::Answer, false);
-                });
+            Incoming::Close(code, reason) => {
+                let answer = close_frame(code, reason);
+                self.shard
+                    .with_state(|state, env| state.closed_by_client(env, now, key, id, answer));
                 false
             }
         }

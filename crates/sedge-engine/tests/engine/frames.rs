@@ -1,9 +1,9 @@
 //! WebSocket frames that break RFC 6455 or the limits.
 
 use sedge_engine::CloseReason;
-use sedge_testkit::{Frame, frame};
+use sedge_testkit::{Form, Frame, PollingSession, RawHttp, RawWs, frame};
 
-use crate::common::{Server, V3_WEBSOCKET, V4_WEBSOCKET, open_websocket};
+use crate::common::{PATH, Server, V3_WEBSOCKET, V4_WEBSOCKET, open_websocket};
 
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
@@ -144,18 +144,31 @@ fn fragments_pings_and_cuts_in_all_places() {
 #[test]
 fn closing_handshakes() {
     let server = Server::start(|config| config).watched();
-    // The answer is without a code, as the official server's; then the connection ends.
+    // The answer says the same, as the official server's does; then the connection ends.
     for payload in [&b""[..], b"\x03\xe8", b"\x03\xe9bye", b"\x0f\xa0"] {
         let (mut ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
         ws.send_frame(0x88, payload);
         ws.send("4ignored");
         let close = ws.receive_raw().expect("a close frame");
-        assert_eq!(close.first, 0x88);
+        assert_eq!((close.first, &close.payload[..]), (0x88, payload));
         ws.expect_eof();
     }
+    // A WebSocket that is only being tested too.
+    let session = PollingSession::open(server.at(), PATH, Form::V4);
+    for test in [false, true] {
+        let mut ws = RawWs::connect(server.at(), &format!("{V4_WEBSOCKET}&sid={}", session.sid));
+        if test {
+            ws.send("2probe");
+            ws.expect_text("3probe");
+        }
+        ws.send_frame(0x88, b"\x03\xe9");
+        ws.expect_close(Some(1001));
+    }
+    RawHttp::connect(server.at()).post(&session.target, "1").expect(200, "ok");
+    drop(session);
     let (ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
     ws.abort();
-    server.settle().closed(&[(CloseReason::TransportClose, 5)]);
+    server.settle().closed(&[(CloseReason::TransportClose, 6)]);
 }
 
 /// A session is closed in the middle of what its client has sent: the rest is ignored, and the

@@ -6,9 +6,11 @@
 mod arrivals;
 mod bodies;
 mod common;
+mod forwarded;
 mod frames;
 mod headers;
 mod limits;
+mod panics;
 mod polling;
 mod requests;
 mod services;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sedge_engine::CloseReason;
 use sedge_testkit::{Form, Packet, PollingSession, RawHttp, RawWs, frame};
 
-use crate::common::{PATH, Server, V4_WEBSOCKET};
+use crate::common::{PATH, Server, V3_WEBSOCKET, V4_WEBSOCKET};
 
 const MASK: Option<[u8; 4]> = Some([9, 8, 7, 6]);
 
@@ -23,7 +23,7 @@ fn still_polls(session: &mut PollingSession) {
     session.expect_text("4polling");
 }
 
-/// A probe that sends anything but `2probe` ends alone.
+/// A probe that sends anything but `2probe` or `5` ends alone.
 #[test]
 fn a_wrong_probe_ends_alone() {
     let server = Server::start(|config| config).watched();
@@ -33,7 +33,7 @@ fn a_wrong_probe_ends_alone() {
         frame(0x81, MASK, b"2"),
         frame(0x81, MASK, b"2probe "),
         frame(0x81, MASK, b"3probe"),
-        frame(0x81, MASK, b"5"),
+        frame(0x81, MASK, b"6"),
         frame(0x81, MASK, b"4hello"),
         frame(0x81, MASK, b"1"),
         frame(0x81, MASK, b"garbage"),
@@ -73,6 +73,37 @@ fn a_wrong_probe_ends_alone() {
     let counted = server.settle();
     counted.closed(&[(CloseReason::TransportClose, 1)]);
     assert_eq!((counted.upgrades, counted.upgrades_failed), (0, count + 4));
+}
+
+/// Some clients move without a test (socket.io-client-csharp among them); the official server lets them.
+#[test]
+fn an_upgrade_without_a_test() {
+    for shards in [1, 3] {
+        let server = Server::start(|config| config.shards(shards).allow_eio3(true)).watched();
+        for (form, target) in [(Form::V4, V4_WEBSOCKET), (Form::V3Binary, V3_WEBSOCKET)] {
+            let mut session = PollingSession::open(server.at(), PATH, form);
+            session.send_text("4queued");
+            let mut ws = RawWs::connect(server.at(), &format!("{target}&sid={}", session.sid));
+            ws.send("5");
+            ws.expect_text("4queued");
+            ws.send("4!transport");
+            ws.expect_text("4websocket");
+            ws.close();
+            // The same while a GET waits, all in one segment, right behind the request.
+            let mut session = PollingSession::open(server.at(), PATH, form);
+            session.begin_get();
+            server.await_metrics(|m| m.polls_waiting == 1);
+            let behind = ["5", "4three"].map(|text| frame(0x81, MASK, text.as_bytes())).concat();
+            let target = format!("{target}&sid={}", session.sid);
+            let mut ws = RawWs::connect_with(server.at(), &target, &[], &behind);
+            ws.expect_text("4three");
+            assert_eq!(session.finish_get().status, 200);
+            ws.close();
+        }
+        let counted = server.settle();
+        counted.closed(&[(CloseReason::TransportClose, 4)]);
+        assert_eq!((counted.upgrades, counted.upgrades_failed), (4, 0));
+    }
 }
 
 #[test]

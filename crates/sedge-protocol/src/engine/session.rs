@@ -153,7 +153,8 @@ pub enum Refused {
 /// ```text
 ///             Probe            2probe           5
 ///  Polling ──────────▶ Testing ─────▶ Tested ──────▶ WebSocket
-///     │  ▲                │              │              │
+///     │  ▲                │ │            │            ▲ │
+///     │  │                │ └────────────┼─── 5 ──────┘ │
 ///     │  └── other packet, lost, timeout ┘              │
 ///     │                                                 │
 ///     └──── error, close, ping timeout ──▶ Ended ◀──────┘
@@ -187,7 +188,7 @@ enum State {
 #[derive(Debug, Clone, Copy)]
 enum Upgrade {
     None,
-    /// The WebSocket is open and has to send `2probe`.
+    /// The WebSocket is open and has to send `2probe`. Some clients leave the test out and send `5`.
     Testing {
         until: Time,
     },
@@ -471,7 +472,7 @@ impl Session {
                 }
                 self.set_upgrade(Upgrade::Tested { until, noop_at: now + UPGRADE_NOOP_INTERVAL });
             }
-            (Upgrade::Tested { .. }, PacketType::Upgrade, _) => {
+            (Upgrade::Testing { .. } | Upgrade::Tested { .. }, PacketType::Upgrade, _) => {
                 if get {
                     self.outputs.push(Output::AnswerGetNoop);
                 }

@@ -227,8 +227,26 @@ fn get_that_waits_at_the_switch_is_answered() {
 }
 
 #[test]
+fn an_upgrade_without_a_test_moves_the_session() {
+    for version in [Version::V3, Version::V4] {
+        for (get, outputs) in
+            [(false, &[Output::Upgraded][..]), (true, &[Output::Upgraded, Output::AnswerGetNoop])]
+        {
+            let mut script = Script::polling(version);
+            script.give(Input::Probe);
+            if get {
+                script.give(Input::Get);
+            }
+            let five = Packet::empty(PacketType::Upgrade);
+            assert_eq!(script.give(Input::ProbePacket(five)), outputs);
+            assert!(script.session.is_websocket());
+        }
+    }
+}
+
+#[test]
 fn failed_probe_leaves_polling_alive_and_can_be_repeated() {
-    for wrong in [PacketType::Message, PacketType::Upgrade, PacketType::Ping, PacketType::Close] {
+    for wrong in [PacketType::Message, PacketType::Noop, PacketType::Ping, PacketType::Close] {
         let mut script = Script::polling(Version::V4);
         script.give(Input::Probe);
         assert_eq!(script.give(Input::ProbePacket(Packet::empty(wrong))), [Output::EndProbe]);

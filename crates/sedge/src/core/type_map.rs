@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 
-use crate::error::catch_panic;
+use sedge_engine::panics;
 
 /// One value per type. The maps are small, so a list searched from the front serves.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl TypeMap {
 impl Drop for TypeMap {
     fn drop(&mut self) {
         for (_, value) in self.0.drain(..) {
-            if let Err(words) = catch_panic(|| drop(value)) {
+            if let Err(words) = panics::catch(|| drop(value)) {
                 tracing::error!(words, "a value attached to a socket or server panicked in Drop");
             }
         }

@@ -56,7 +56,21 @@ impl Server {
     /// std::process::exit(ended.code());
     /// # }
     /// ```
-    pub async fn serve_worker(&self, mut worker: Worker, options: ListenOptions) -> io::Result<()> {
+    ///
+    /// It fails if a thread of the server does ([`failed`](Server::failed)): end the process then, and the
+    /// supervisor starts another worker.
+    pub async fn serve_worker(&self, worker: Worker, options: ListenOptions) -> io::Result<()> {
+        tokio::select! {
+            served = self.serve_until_drained(worker, options) => served,
+            failure = self.failed() => Err(io::Error::other(failure)),
+        }
+    }
+
+    async fn serve_until_drained(
+        &self,
+        mut worker: Worker,
+        options: ListenOptions,
+    ) -> io::Result<()> {
         let taken = || io::Error::other("the worker's connections are served already");
         let mut connections = worker.connections().ok_or_else(taken)?;
         let mut drains = worker.drains();
@@ -64,10 +78,7 @@ impl Server {
         let server = self.clone();
         worker.report_from(move || server.stats());
         let server = self.clone();
-        worker.check_by(move || {
-            let server = server.clone();
-            async move { server.shards_answer().await }
-        });
+        worker.progress_from(move || server.engine().progress().collect());
         worker.ready().await?;
         let drain = tokio::select! {
             drain = drains.wait() => drain,

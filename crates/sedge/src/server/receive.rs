@@ -9,11 +9,10 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use sedge_adapter::wire::{self, Incoming, WirePacket};
 use sedge_adapter::{BusReceiver, MissingReason, Operation, Peer, PeerId, RequestId, ResponseBody};
-use sedge_engine::{Message, SharedMessage};
+use sedge_engine::{Message, SharedMessage, panics};
 use sedge_protocol::socketio::{self, ArgList, Args, MessageBuf, MessageRef, Value};
 
 use crate::core::{Core, Namespace};
-use crate::error::catch_panic;
 use crate::hub::Hub;
 use crate::hub::answers::{ForeignAcks, PeerReply, ServerSideAnswer};
 use crate::limits::REQUEST_TIMEOUT;
@@ -57,8 +56,8 @@ impl BusReceiver for Receiver {
         self.with_hub(|_, hub| hub.joined(peer));
     }
 
-    fn on_left(&self, peer: PeerId) {
-        self.with_hub(|_, hub| hub.left(peer));
+    fn on_left(&self, peer: PeerId, lost: u64) {
+        self.with_hub(|_, hub| hub.left(peer, lost));
     }
 }
 
@@ -144,7 +143,7 @@ impl Arrival<'_> {
             (WirePacket::Event { name, args }, id) => {
                 // A custom parser is user code.
                 let encode = || self.encode(namespace, id, name, &args);
-                let shared = catch_panic(encode).ok().flatten()?;
+                let shared = panics::catch(encode).ok().flatten()?;
                 Some(LocalPacket { shared, id: id.unwrap_or_default() })
             }
             (WirePacket::Messages { id: None, .. }, Some(_)) => None,

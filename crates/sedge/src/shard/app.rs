@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sedge_engine::{Application, CloseReason, Handshake, Message, SessionKey, Shard};
+use sedge_engine::{Application, CloseReason, Handshake, Message, SessionKey, Shard, panics};
 use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::command::Command;
 use super::local::LocalShard;
 use crate::core::{Core, ShardApp};
-use crate::error::catch_panic;
 use crate::reason::DisconnectReason;
 
 impl ShardApp {
@@ -53,11 +52,11 @@ impl Application for ShardApp {
 /// own ([`run`](super::run)); what is left is mostly a custom parser's. It costs the connection it was about.
 fn guard(session: Option<SessionKey>, call: impl FnOnce(&Rc<LocalShard>)) {
     LocalShard::with_current(|shard| {
-        let Err(words) = catch_panic(|| call(shard)) else { return };
+        let Err(words) = panics::catch(|| call(shard)) else { return };
         tracing::error!(?session, words, "a panic outside of handlers");
         if let Some(session) = session {
             let close = || shard.break_off(session, DisconnectReason::ForcedServerClose);
-            let _ = catch_panic(close);
+            let _ = panics::catch(close);
         }
     });
 }
