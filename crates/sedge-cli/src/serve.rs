@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sedge::{ListenOptions, Listening, Server, ServerBuilder};
+use sedge_cluster::Worker;
 use sedge_cluster::signals::{Signal, Signals};
 
 use crate::client_files::ADVICE;
-use crate::config::settings::Settings;
+use crate::config::settings::{Operation, Settings};
 use crate::demo::Place;
 use crate::failure::Failure;
 use crate::http::{Routes, Site};
@@ -22,7 +23,7 @@ use crate::{demo, logging, nofile};
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     settings.check()?;
     logging::start(settings);
-    for remark in &settings.remarks {
+    for remark in settings.remarks(Operation::Alone) {
         tracing::warn!("{remark}");
     }
     // This thread only waits; the connections are served by the shards' own threads.
@@ -40,7 +41,10 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Failure> {
     nofile::raise();
     let running = start(settings).await?;
     let certificate = running.certificate.clone();
-    let first = told_to_end(&mut signals, certificate.as_deref()).await;
+    let first = tokio::select! {
+        first = told_to_end(&mut signals, certificate.as_deref()) => first,
+        failure = running.server.failed() => return Err(Failure::Ended(failure.to_string())),
+    };
     tracing::info!(signal = first.name(), "ending: clients are being closed");
     tokio::select! {
         clean = running.drain(settings) => {
@@ -83,7 +87,7 @@ struct Running {
 }
 
 async fn start(settings: &Settings) -> Result<Running, Failure> {
-    let Made { server, options, draining, certificate } = make(settings, settings.server(), 0, 1)?;
+    let Made { server, options, draining, certificate } = make(settings, settings.server(), None)?;
     let mut listening = Vec::with_capacity(settings.listen.len());
     for address in &settings.listen {
         let opened = server.listen_with(*address, options.clone()).await;
@@ -105,17 +109,17 @@ pub(crate) struct Made {
     pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
-/// Makes a server that is one of so many workers, with everything the command adds to the library's.
+/// Makes a server, of this worker if it is one's, with everything the command adds to the library's.
 pub(crate) fn make(
     settings: &Settings,
     mut builder: ServerBuilder,
-    worker: u8,
-    workers: u16,
+    worker: Option<&Worker>,
 ) -> Result<Made, Failure> {
     let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
     let certificate = certificate.map_err(Failure::Tls)?;
     if settings.demo {
         let node = settings.node_name.clone().unwrap_or_else(host_name);
+        let (worker, workers) = worker.map_or((0, 1), |worker| (worker.index(), worker.count()));
         builder = demo::prepare(builder, Place { node, worker, workers });
     }
     let server = builder.build().map_err(|error| Failure::Start(error.to_string()))?;
@@ -125,6 +129,7 @@ pub(crate) fn make(
     let draining = Arc::new(AtomicBool::new(false));
     let routes = Routes::new(Site {
         server: server.clone(),
+        host: worker.map(Worker::host_metrics),
         demo: settings.demo,
         metrics: settings.metrics,
         client_found: settings.client_dir.is_some(),

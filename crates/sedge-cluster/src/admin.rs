@@ -21,6 +21,8 @@ use crate::limits::ADMIN_HEAD_TIMEOUT;
 use crate::listen::open_tcp;
 use crate::metrics;
 
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
 /// Who is asked on the admin address.
 pub(crate) trait Host {
     /// Whether connections should be sent here, and a text of JSON that says more.
@@ -59,13 +61,16 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path();
+    if request.method() == Method::OPTIONS && matches!(path, "*" | "/" | "/health" | "/metrics") {
+        return Ok(options(host.health().0));
+    }
     if !matches!(path, "/health" | "/metrics") {
         return Ok(response(StatusCode::NOT_FOUND, "text/plain", "Not found.\n".to_owned()));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let text = "Only GET and HEAD.\n".to_owned();
+        let text = "Only GET, HEAD and OPTIONS.\n".to_owned();
         let mut response = response(StatusCode::METHOD_NOT_ALLOWED, "text/plain", text);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response.headers_mut().insert(ALLOW, METHODS);
         return Ok(response);
     }
     if path == "/health" {
@@ -74,6 +79,16 @@ async fn answer(
         return Ok(response(status, "application/json", text));
     }
     Ok(response(StatusCode::OK, metrics::CONTENT_TYPE, host.metrics().await))
+}
+
+/// The methods there are. Some balancers take the answer for health, so it says what `/health` says.
+fn options(healthy: bool) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() =
+        if healthy { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE };
+    response.headers_mut().insert(ALLOW, METHODS);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn response(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {

@@ -10,7 +10,6 @@ use sedge_sticky::{Hash, Method};
 use crate::error::ClusterError;
 use crate::limits::*;
 use crate::listen::Listen;
-use crate::run_dir::default_run_dir;
 use crate::wire::control::{BusSettings, DrainOrder, Secret};
 
 /// A cluster on one host: a supervisor and its workers, all of them processes of one program.
@@ -55,7 +54,7 @@ pub struct ClusterBuilder {
     pub(crate) activation: bool,
     pub(crate) port_per_worker: Option<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
-    pub(crate) run_dir: PathBuf,
+    pub(crate) run_dir: Option<PathBuf>,
     pub(crate) routing: sedge_sticky::Config,
     pub(crate) version: String,
     pub(crate) heartbeat_interval: Duration,
@@ -70,6 +69,7 @@ pub struct ClusterBuilder {
     pub(crate) start_patience: Duration,
     pub(crate) pass_queue_max: usize,
     pub(crate) bus: BusSettings,
+    pub(crate) metrics: Vec<Box<dyn Fn() -> String>>,
     pub(crate) on_serving: Option<OnServing>,
 }
 
@@ -108,7 +108,7 @@ impl Default for ClusterBuilder {
             activation: false,
             port_per_worker: None,
             admin: None,
-            run_dir: default_run_dir(),
+            run_dir: None,
             routing: sedge_sticky::Config::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
@@ -131,6 +131,7 @@ impl Default for ClusterBuilder {
             start_patience: DEFAULT_START_PATIENCE,
             pass_queue_max: DEFAULT_PASS_QUEUE_MAX,
             bus: BusSettings::default(),
+            metrics: Vec::new(),
             on_serving: None,
         }
     }
@@ -198,9 +199,15 @@ impl ClusterBuilder {
         self
     }
 
-    /// Where the control socket and the workers' sockets are. Default: [`default_run_dir`].
+    /// Where the control socket and the workers' sockets are. Default: [`default_run_dir`](crate::default_run_dir) of the first port
+    /// that the cluster listens on, so that clusters on different ports can run side by side.
+    ///
+    /// What is missing of the path is made. No part of it may belong to another user than this one and root,
+    /// or be open to be written to by others. A directory that is, such as a volume of a container, gets a
+    /// private one inside. If nothing can be written there, the names of the sockets are in Linux's abstract
+    /// namespace.
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.run_dir = path.into();
+        self.run_dir = Some(path.into());
         self
     }
 
@@ -294,7 +301,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long workers serve on without a supervisor, at most. Default 600 s.
+    /// How long workers serve on without a supervisor, at most. If another one takes its place, they let
+    /// their clients go at once, in batches. Default 600 s.
     pub fn orphan_deadline(mut self, deadline: Duration) -> Self {
         self.orphan_deadline = deadline;
         self
@@ -308,6 +316,13 @@ impl ClusterBuilder {
             queue_bytes_max: queue_max,
             stall_timeout_ms: stall_timeout.as_millis() as u64,
         };
+        self
+    }
+
+    /// Adds to the metrics of the host a text in Prometheus' text format, which the supervisor asks for. Its
+    /// families must be none of the workers'.
+    pub fn metrics_from(mut self, ask: impl Fn() -> String + 'static) -> Self {
+        self.metrics.push(Box::new(ask));
         self
     }
 

@@ -28,7 +28,8 @@ pub enum DrainReason {
     Replaced,
     /// Its own process was told to, by a signal.
     Signal,
-    /// The supervisor is gone, and there is nothing left to serve, or it was long ago.
+    /// The supervisor is gone, and there is nothing left to serve, or another one has taken its place, or
+    /// it was long ago.
     Orphaned,
 }
 

@@ -31,6 +31,7 @@ mod fd;
 mod interest;
 pub mod limits;
 mod listen;
+mod local;
 mod metrics;
 mod passed;
 mod run;
@@ -52,4 +53,4 @@ pub use passed::{Passed, Stream};
 pub use run_dir::default_run_dir;
 
 pub use wire::control::{Stats, WORKER_VARIABLE};
-pub use worker::{Connections, Drains, NotPassed, PassReason, Siblings, Worker};
+pub use worker::{Connections, Drains, HostMetrics, NotPassed, PassReason, Siblings, Worker};

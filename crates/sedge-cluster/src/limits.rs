@@ -61,10 +61,10 @@ pub(crate) const DRAIN_PACED_PERCENT: u32 = 80;
 pub(crate) const DRAIN_BATCH_MIN: usize = 20;
 
 /// How long workers serve on without a supervisor, at most: a service manager has started another
-/// one long before, and its clients are spread over the new workers.
+/// one long before, to whose workers their clients go.
 pub(crate) const DEFAULT_ORPHAN_DEADLINE: Duration = Duration::from_mins(10);
 
-/// Between two looks of an orphan at whether it still has connections.
+/// Between two looks of an orphan at whether it still has connections, and whether a successor serves.
 pub(crate) const ORPHAN_LOOK: Duration = Duration::from_millis(250);
 
 /// Between the line of the log that says why a worker ends itself and its end: a log may be written by a
@@ -176,6 +176,12 @@ pub(crate) const COMMAND_BYTES_MAX: usize = 4096;
 /// Bytes of an answer there: 256 workers at about 400 bytes.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of an answer with the metrics of a host: 256 workers with far more than the server's.
+pub(crate) const HOST_METRICS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long a worker says the same metrics of the host again: whoever asks often costs all workers little.
+pub(crate) const HOST_METRICS_FRESH: Duration = Duration::from_secs(1);
+
 /// For a request to arrive and to be answered.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -184,6 +190,9 @@ pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// For the head of a request on the admin address.
 pub(crate) const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Symbolic links on the way to the run directory, as many as the kernel follows.
+pub(crate) const SYMLINKS_MAX: usize = 40;
 
 /// Bytes of a Unix socket's path, its final zero included.
 pub(crate) const SOCKET_PATH_BYTES: usize = 108;

@@ -21,6 +21,13 @@ pub(crate) fn spawn_on(runtime: &Handle, future: impl Future<Output = ()> + Send
     runtime.spawn(future);
 }
 
+/// Runs a function that blocks for a bounded time, beside the runtime.
+pub(crate) fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(run)
+}
+
 /// Runs a function on a thread of its own.
 pub(crate) fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)

@@ -59,6 +59,10 @@ pub enum EmitError {
     /// sockets of the other shards.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// The event takes as many bytes on the bus, which are more than it takes. A broadcast has reached the
+    /// sockets of this process, and no others.
+    #[error("the event is too long for the bus: {0} bytes")]
+    TooLong(usize),
 }
 
 /// Why a socket did not join a room.

@@ -108,7 +108,7 @@ pub use sedge_engine::hooks::{ConnectionError, ErrorCode, RequestInfo};
 pub use sedge_engine::{
     CloseReason, ConfigError, Cookie, Cors, CorsOrigin, Handshake, ListenOptions, Listening,
     Metrics as EngineMetrics, NotFound, NotPassed, Passed, PassedStream, Passing, PeerAddr,
-    ResponseBody, SameSite, Siblings, StartError, Transport,
+    ResponseBody, SameSite, ShardFailure, Siblings, StartError, Transport,
 };
 pub use sedge_protocol::engine::Version as ProtocolVersion;
 pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies};

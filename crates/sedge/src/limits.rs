@@ -82,6 +82,23 @@ pub(crate) const COMPLAINTS_MAX: usize = 256;
 /// Bytes of an error that the log shows: it may contain what a client has sent, up to a whole message.
 pub(crate) const COMPLAINT_WORDS_MAX: usize = 500;
 
+/// Bytes of one part of an answer to another process that asks for sockets, or the longest message of the
+/// bus if that is less. A list of sockets may take any number of parts.
+///
+/// It is little enough for others' messages not to wait behind it, and enough for a thousand sockets.
+pub(crate) const ANSWER_PART_BYTES: usize = 1024 * 1024;
+
+/// Sockets that a shard describes in one turn. The rest is described in later ones, so that clients are
+/// not kept waiting while a list of all is made.
+pub(crate) const SOCKETS_PER_TURN: usize = 256;
+
+/// How much may wait for another process while it is sent more parts of an answer: enough to keep it busy,
+/// and little of what the queue to it takes, which is there for broadcasts.
+pub(crate) const ANSWER_BACKLOG_BYTES: usize = 4 * ANSWER_PART_BYTES;
+
+/// Between two looks whether another process has taken enough for the next part of an answer.
+pub(crate) const ANSWER_PAUSE: Duration = Duration::from_millis(5);
+
 /// How many names of processes that have left are kept for requests that name them.
 pub(crate) const GONE_NAMES_KEPT: usize = 64;
 

@@ -116,6 +116,11 @@ bus_counters! {
     sent,
     /// Messages that a process was meant to get and did not, because it does not read.
     refused,
+    /// Messages that a process was meant to get and did not, because they are longer than the bus takes.
+    too_long,
+    /// Messages that were on their way to a process and had not been handed to it when it ended or was cut
+    /// off.
+    lost,
     /// Messages from other processes.
     received,
     /// Of those, messages of another version of the wire form, or broken ones.

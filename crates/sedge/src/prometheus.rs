@@ -124,7 +124,7 @@ static SOCKETS: [Single<SocketMetrics>; 14] = [
 ];
 
 /// Of a process that has others beside it.
-static BUS: [Single<BusMetrics>; 9] = [
+static BUS: [Single<BusMetrics>; 11] = [
     gauge("sedge_bus_peers", "Other processes on the bus.", |m| m.peers),
     gauge("sedge_bus_requests", "Requests that wait for other processes.", |m| m.requests),
     counter("sedge_bus_sent_total", "Messages that other processes get.", |m| m.sent),
@@ -132,6 +132,16 @@ static BUS: [Single<BusMetrics>; 9] = [
         "sedge_bus_refused_total",
         "Messages that a process did not get because it does not read.",
         |m| m.refused,
+    ),
+    counter(
+        "sedge_bus_too_long_total",
+        "Messages that a process did not get because they are longer than the bus takes.",
+        |m| m.too_long,
+    ),
+    counter(
+        "sedge_bus_lost_total",
+        "Messages on their way to a process that ended or was cut off.",
+        |m| m.lost,
     ),
     counter("sedge_bus_received_total", "Messages from other processes.", |m| m.received),
     counter("sedge_bus_unreadable_total", "Messages that could not be read.", |m| m.unreadable),

@@ -36,7 +36,7 @@ fn run(builder: ServerBuilder) {
         of_server.on("late", async || {});
     });
     for name in ["/", "/chat"] {
-        io.of(name).expect("a valid name").on_any(async |Data(_): Data<()>| {});
+        io.of(name).expect("a valid name").on_any(async |Data(()): Data<()>| {});
     }
     let (mut client, _) = SioClient::connect(server.address);
     for _ in 0..TIMES {

@@ -56,7 +56,8 @@ const LISTENING: &str = "Listening";
 const PROTOCOL: &str = "Protocol";
 const BROWSERS: &str = "Browsers";
 const LIMITS: &str = "Limits";
-const CLUSTER: &str = "Cluster";
+/// What only a cluster has.
+pub(crate) const CLUSTER: &str = "Cluster";
 const OPERATION: &str = "Operation";
 
 use Form::{Hidden, List, One, Switch};
@@ -72,13 +73,13 @@ const fn spec(
 }
 
 /// All options, in the order of the help.
-pub(crate) static OPTIONS: [Spec; 42] = [
+pub(crate) static OPTIONS: [Spec; 43] = [
     spec(
         LISTENING,
         "listen",
         List("IP:PORT"),
         Some("127.0.0.1:3000"),
-        "Listen here; can be repeated. Port 0: a free one",
+        "Listen here; can be repeated. Port 0: a free one. If PORT is set: that one, on all addresses",
     ),
     spec(
         LISTENING,
@@ -173,7 +174,7 @@ pub(crate) static OPTIONS: [Spec; 42] = [
         "cors-origin",
         List("ORIGIN"),
         None,
-        "Let pages from there connect by polling; *: all; can be repeated",
+        "Let pages from there connect by polling; *: all; mirror: all, also with cookies; can be repeated",
     ),
     spec(BROWSERS, "cors-credentials", Switch, Some("false"), "Let those pages send cookies along"),
     spec(
@@ -219,6 +220,13 @@ pub(crate) static OPTIONS: [Spec; 42] = [
         "Worker processes, 1 to 256; auto: one for each processor",
     ),
     spec(CLUSTER, "listen-unix", List("PATH"), None, "Listen on this Unix socket too"),
+    spec(
+        CLUSTER,
+        "unix-mode",
+        One("MODE"),
+        Some("600"),
+        "Who may connect to these sockets, as for chmod; 660: the group too, 666: everybody",
+    ),
     spec(
         CLUSTER,
         "method",

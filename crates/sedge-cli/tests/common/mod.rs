@@ -159,6 +159,12 @@ impl Sedge {
         self.child.wait().expect("its end").code()
     }
 
+    /// Ends it and whatever it has started at once, and returns the log.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("it runs");
+        self.log.recv_timeout(DEADLINE).expect("nobody has it open any more")
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> End {
         let log = self.log.recv_timeout(DEADLINE).expect("it ends before the deadline");

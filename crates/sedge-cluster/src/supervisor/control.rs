@@ -11,8 +11,10 @@ use tokio::net::{UnixListener, UnixStream};
 use super::slot::Order;
 use super::state::Supervisor;
 use crate::accept;
+use crate::admin::Host as _;
 use crate::error::ClusterError;
 use crate::limits::{COMMAND_BYTES_MAX, COMMAND_TIMEOUT};
+use crate::local;
 use crate::run_dir::control_path;
 use crate::wire::command::{Answer, Command, WorkerState};
 use crate::wire::control::DrainOrder;
@@ -21,15 +23,14 @@ use crate::wire::control::DrainOrder;
 pub(super) fn listen(run_dir: &Path) -> Result<UnixListener, ClusterError> {
     let path = control_path(run_dir);
     let open = || -> io::Result<UnixListener> {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        local::free(&path)?;
+        let listener = local::listen(&path)?;
+        if !local::is_abstract(&path) {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
+        UnixListener::from_std(listener)
     };
-    open().map_err(|source| ClusterError::Listen { address: path.display().to_string(), source })
+    open().map_err(|source| ClusterError::Listen { address: local::shown(&path), source })
 }
 
 /// Answers until the cluster ends.
@@ -38,6 +39,9 @@ pub(super) async fn serve(supervisor: Rc<Supervisor>, listener: UnixListener) {
     let answer = |stream| {
         let supervisor = Rc::clone(&supervisor);
         async move {
+            if local::check_peer(&stream).is_err() {
+                return;
+            }
             let answered = tokio::time::timeout(COMMAND_TIMEOUT, answer(&supervisor, stream));
             if let Ok(Err(error)) = answered.await {
                 tracing::debug!(%error, "a control connection has failed");
@@ -52,7 +56,7 @@ async fn answer(supervisor: &Supervisor, stream: UnixStream) -> io::Result<()> {
     let mut line = String::new();
     BufReader::new(read).take(COMMAND_BYTES_MAX as u64).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(command) => supervisor.command(&command),
+        Ok(command) => supervisor.command(&command).await,
         Err(error) => refused(format!("no command: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
@@ -65,9 +69,10 @@ fn refused(reason: impl Into<String>) -> Answer {
 }
 
 impl Supervisor {
-    fn command(&self, command: &Command) -> Answer {
+    async fn command(&self, command: &Command) -> Answer {
         match *command {
             Command::Status => Answer::Status(Box::new(self.status())),
+            Command::Metrics => Answer::Metrics { text: self.metrics().await },
             Command::Drain { worker: None } => {
                 tracing::info!("told to end, on the control socket: clients are being closed");
                 self.leave();

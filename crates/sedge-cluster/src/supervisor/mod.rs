@@ -27,7 +27,7 @@ use crate::error::ClusterError;
 use crate::limits::REFUSAL_LINGER;
 use crate::listen::Listener;
 use crate::signals::{Signal, Signals};
-use crate::{admin, tasks};
+use crate::{admin, local, tasks};
 
 use slot::{Order, Request};
 use state::{Phase, Supervisor};
@@ -64,9 +64,9 @@ pub(crate) async fn run(mut settings: ClusterBuilder) -> Result<Ended, ClusterEr
 
 fn tell_start(supervisor: &Supervisor) {
     let (workers, version) = (supervisor.settings.workers, &supervisor.settings.version);
-    let directory = supervisor.directory.path().display();
+    let directory = local::shown(supervisor.directory.path());
     let listening = supervisor.listening.join(", ");
-    tracing::info!(version, workers, %directory, listening, "the cluster starts");
+    tracing::info!(version, workers, directory, listening, "the cluster starts");
 }
 
 fn open_listeners(settings: &ClusterBuilder) -> Result<Vec<Listener>, ClusterError> {

@@ -1,6 +1,7 @@
 //! What all tasks of the supervisor share.
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -13,8 +14,8 @@ use crate::builder::{ClusterBuilder, OnServing};
 use crate::error::ClusterError;
 use crate::fd::shared::SharedTable;
 use crate::limits::RANDOM_SECRET_BYTES;
-use crate::listen::Listener;
-use crate::run_dir::RunDirectory;
+use crate::listen::{Listener, local_address};
+use crate::run_dir::{RunDirectory, default_run_dir, nameless_run_dir};
 use crate::wire::command::{ClusterState, Status, WorkerState};
 use crate::wire::control::Secret;
 
@@ -85,7 +86,7 @@ impl Supervisor {
     ) -> Result<Supervisor, ClusterError> {
         let no_random = ClusterError::system("no random numbers can be had");
         let (start, secret) = random(settings.secret.take()).map_err(no_random)?;
-        let directory = RunDirectory::take(&settings.run_dir, start)?;
+        let directory = RunDirectory::take(&run_dir(&settings, listeners), start)?;
         let table = SharedTable::create(settings.workers.into())
             .map_err(ClusterError::system("the table of interest cannot be made"))?;
         let mut sids = sedge_sticky::SidCodec::new(&secret.0);
@@ -198,6 +199,18 @@ impl Supervisor {
     /// Ends the cluster at once.
     pub(super) fn force(&self, signal: u8) {
         self.phase.send_replace(Phase::Forced(signal));
+    }
+}
+
+/// Where the sockets are: as the settings say, or by the first port.
+fn run_dir(settings: &ClusterBuilder, listeners: &[Listener]) -> PathBuf {
+    if let Some(given) = &settings.run_dir {
+        return given.clone();
+    }
+    let opened = listeners.iter().find_map(|listener| local_address(&listener.socket).ok());
+    match opened.or(settings.port_per_worker) {
+        Some(address) => default_run_dir(address.port()),
+        None => nameless_run_dir(),
     }
 }
 

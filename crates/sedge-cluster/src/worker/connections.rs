@@ -24,8 +24,8 @@ use crate::limits::{
 };
 use crate::listen::{ip_address, open_tcp};
 use crate::passed::{self, Passed, PassedError, Receipt, Stream};
-use crate::tasks;
 use crate::wire::passing::HEAD_BYTES;
+use crate::{local, tasks};
 
 /// The connections of a worker. Whoever stops asking for them makes the supervisor give new
 /// sessions to other workers.
@@ -148,12 +148,9 @@ async fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
 
 fn listen_for_siblings(siblings: &Siblings) -> io::Result<Watched> {
     let path = siblings.own_path();
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    local::free(&path)?;
     let socket = fd::message_socket()?;
-    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path)?)?;
+    rustix::net::bind(&socket, &local::address(&path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Watched::new(socket, Interest::READABLE).map_err(|(_, error)| error)
 }
@@ -165,7 +162,11 @@ async fn accept_siblings(listener: Watched, sender: &mpsc::Sender<Passed>) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let accepted = listener
             .when_ready(Interest::READABLE, |socket| Ok(rustix::net::accept_with(socket, flags)?));
-        let channel = match accepted.await.and_then(Channel::new) {
+        let accepted = accepted.await;
+        if accepted.as_ref().is_ok_and(|socket| local::check_peer(socket).is_err()) {
+            continue;
+        }
+        let channel = match accepted.and_then(Channel::new) {
             Ok(channel) => channel,
             Err(error) => {
                 sedge_log::warn_rarely!(%error, "a sibling cannot be accepted; pausing");

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::limits::{
 };
 use crate::signals::{Signal, Signals};
 use crate::tasks;
+use crate::wire::command::ClusterState;
 use crate::wire::control::{self, DrainOrder, Stats, ToSupervisor, ToWorker};
 
 /// Serves until the process ends.
@@ -157,8 +159,7 @@ async fn supervised(duty: &Arc<Duty>) {
 }
 
 async fn say_metrics(duty: &Duty, request: u64) -> io::Result<()> {
-    let ask = duty.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut text = ask.map(|ask| ask()).unwrap_or_default();
+    let mut text = duty.own_metrics();
     if text.len() > METRICS_BYTES_MAX {
         sedge_log::warn_rarely!(
             bytes = text.len(),
@@ -203,18 +204,36 @@ fn begin(duty: &Arc<Duty>, drain: Drain) {
     }
 }
 
-/// Waits until an orphan has nothing left to serve, or has served long enough.
+/// Waits until an orphan has nothing left to serve, or somebody else serves in its place, or it has
+/// served long enough.
+///
+/// A successor's workers have a bus of their own: as long as an orphan keeps its clients, they do not hear
+/// those of the successor, nor are they found there by new connections. So they are let go as soon
+/// as there is somebody to go to.
 async fn orphan(duty: &Duty, deadline: Duration) {
-    let nobody_left = async {
+    let done = async {
         loop {
             // Nothing is known of a worker that never reports; it has until the deadline.
             if duty.current_stats().is_some_and(|stats| stats.connections == 0) {
                 return;
             }
+            if successor_serves(&duty.run_dir).await {
+                tracing::warn!(
+                    "a new supervisor's workers serve: the clients of this one are closed"
+                );
+                return;
+            }
             tokio::time::sleep(ORPHAN_LOOK).await;
         }
     };
-    if tokio::time::timeout(deadline, nobody_left).await.is_err() {
+    if tokio::time::timeout(deadline, done).await.is_err() {
         tracing::warn!("no supervisor has come back for long; the remaining clients are closed");
     }
+}
+
+/// Whether another supervisor has taken the run directory, and has workers that serve.
+async fn successor_serves(run_dir: &Path) -> bool {
+    let run_dir = run_dir.to_owned();
+    let asked = tasks::blocking(move || crate::control::status(&run_dir)).await;
+    matches!(asked, Ok(Ok(status)) if status.state == ClusterState::Serving)
 }

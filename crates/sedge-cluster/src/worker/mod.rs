@@ -2,12 +2,14 @@
 
 mod connections;
 mod duty;
+mod host;
 mod siblings;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +29,7 @@ use crate::wire::control::{self, PROTOCOL, Secret, Stats, ToSupervisor, ToWorker
 use crate::{run_dir, tasks};
 
 pub use connections::Connections;
+pub use host::HostMetrics;
 pub use siblings::{NotPassed, PassReason, Siblings};
 
 /// The exit status of a worker that ends because its supervisor is gone before it was ready.
@@ -47,6 +50,8 @@ pub struct Worker {
     siblings: Siblings,
     bus: Arc<UnixBus>,
     duty: Arc<Duty>,
+    /// The supervisor's control socket.
+    control: PathBuf,
     /// The task that does the duty.
     serving: AbortHandle,
 }
@@ -55,7 +60,7 @@ pub struct Worker {
 pub(crate) struct Duty {
     channel: Channel,
     stats: Mutex<StatsSource>,
-    metrics: Mutex<Option<MetricsSource>>,
+    metrics: Mutex<Vec<MetricsSource>>,
     progress: Mutex<Option<ProgressSource>>,
     reread: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// The last heartbeat that has come.
@@ -64,8 +69,10 @@ pub(crate) struct Duty {
     ready: AtomicBool,
     /// The supervisor is gone.
     orphaned: watch::Sender<bool>,
+    /// Where a supervisor's control socket is.
+    run_dir: PathBuf,
     /// Keeps the directory of the sockets.
-    _directory: File,
+    _directory: Option<File>,
 }
 
 type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
@@ -152,11 +159,11 @@ impl Worker {
         *self.duty.stats() = StatsSource::Asked(Arc::new(ask));
     }
 
-    /// Has this worker's metrics asked for, in Prometheus' text format, whenever somebody wants those of
+    /// Adds to this worker's metrics a text in Prometheus' text format, asked for whenever somebody wants those of
     /// the host. The supervisor adds the label `worker`. The function must not block.
     pub fn metrics_from(&self, ask: impl Fn() -> String + Send + Sync + 'static) {
         let mut metrics = self.duty.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        *metrics = Some(Arc::new(ask));
+        metrics.push(Arc::new(ask));
     }
 
     /// Has the progress of this worker's work looked at before each heartbeat is answered, so that a
@@ -175,13 +182,18 @@ impl Worker {
         *self.duty.reread.lock().unwrap_or_else(PoisonError::into_inner) = Some(reread);
     }
 
+    /// The metrics of all workers of this host, for whoever asks this one.
+    pub fn host_metrics(&self) -> HostMetrics {
+        HostMetrics::new(self.index, Arc::clone(&self.duty), self.control.clone())
+    }
+
     /// Tells when the worker is to close its clients and end.
     pub fn drains(&self) -> Drains {
         Drains(self.duty.drain.subscribe())
     }
 
     /// Whether the supervisor is gone. The worker then serves on, and is told to drain when it has no
-    /// connections left, or after the orphan deadline.
+    /// connections left, when another supervisor's workers serve, or after the orphan deadline.
     pub fn is_orphaned(&self) -> bool {
         *self.duty.orphaned.borrow()
     }
@@ -224,6 +236,12 @@ impl Duty {
             StatsSource::Asked(ask) => Arc::clone(ask),
         };
         Some(ask())
+    }
+
+    /// The metrics of this worker, from all who add to them.
+    fn own_metrics(&self) -> String {
+        let sources = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sources.iter().map(|ask| ask()).collect()
     }
 
     async fn say(&self, message: &ToSupervisor) -> io::Result<()> {
@@ -325,9 +343,12 @@ async fn prepare(
         drain: watch::Sender::new(None),
         ready: AtomicBool::new(false),
         orphaned: watch::Sender::new(false),
+        run_dir: welcome.directory.parent().map(Path::to_owned).unwrap_or_default(),
         _directory: directory,
     });
     connections.stop_listening_when(duty.orphaned.subscribe());
+    let run_dir = welcome.directory.parent().unwrap_or(&welcome.directory);
+    let control = run_dir::control_path(run_dir);
     let Welcome { node, index, workers, secret, previous_secrets, drain, .. } = welcome;
     let orphan_deadline = std::time::Duration::from_millis(welcome.orphan_deadline_ms);
     let serving = tasks::spawn(duty::serve(Arc::clone(&duty), signals, drain, orphan_deadline))
@@ -343,11 +364,12 @@ async fn prepare(
         siblings,
         bus,
         duty,
+        control,
         serving,
     })
 }
 
-type Opened = (Arc<UnixBus>, Siblings, Connections, File, Signals);
+type Opened = (Arc<UnixBus>, Siblings, Connections, Option<File>, Signals);
 
 async fn open(welcome: &Welcome, table: OwnedFd, passed: OwnedFd) -> Result<Opened, ClusterError> {
     let signals = Signals::new().map_err(ClusterError::system("signals cannot be handled"))?;

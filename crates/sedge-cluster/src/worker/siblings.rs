@@ -12,14 +12,13 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::net::SocketAddrUnix;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::channel::Channel;
 use crate::limits::{PASS_TIMEOUT, PASSED_BYTES_MAX};
 use crate::passed::{Passed, Receipt};
-use crate::{fd, tasks};
+use crate::{fd, local, tasks};
 
 /// The other workers of a host. Cheap to clone; may be used from any thread and any runtime.
 #[derive(Clone)]
@@ -210,7 +209,8 @@ impl Siblings {
     fn connect(&self, to: u8) -> Result<Channel, PassReason> {
         let connect = || -> io::Result<Channel> {
             let socket = fd::message_socket()?;
-            rustix::net::connect(&socket, &SocketAddrUnix::new(self.path_of(to))?)?;
+            rustix::net::connect(&socket, &local::address(&self.path_of(to))?)?;
+            local::check_peer(&socket)?;
             // The caller may be on another runtime, which could end before the link does.
             let _runtime = self.0.runtime.enter();
             Channel::new(socket)

@@ -171,14 +171,40 @@ fn workers_outlive_a_killed_supervisor_and_a_new_one_takes_its_place() {
     // The one with a client serves on, the other one ends.
     assert!(eventually(PATIENCE, || !is_alive(workers[0])), "{}", host.log());
     assert_eq!(index_of(kept.get("/who").text()), 1);
+    // As long as there is nobody else, it serves.
+    assert!(is_alive(workers[1]));
+    assert_eq!(index_of(kept.get("/who").text()), 1);
     let successor = plan(2).run_dir(&host.run_dir).set("LISTEN", host.address()).serve();
     assert_eq!(index_of(&successor.get(&target("/who", 1))), 1);
     assert_eq!(successor.get(&target("/peers", 1)), "1");
-    assert_eq!(index_of(kept.get("/who").text()), 1);
-    assert!(is_alive(workers[1]));
-    // With its last client, the orphan ends.
-    drop(kept);
+    // The two do not hear one another, so the old one lets its clients go now.
+    successor.expect_log("workers of an earlier start");
+    assert!(kept.ends_within(PATIENCE));
     assert!(eventually(PATIENCE, || !is_alive(workers[1])), "{}", host.log());
+    host.expect_log("a new supervisor's workers serve");
+}
+
+/// A supervisor that starts and has no worker yet is nobody to go to.
+#[test]
+fn an_orphan_serves_until_its_successor_does() {
+    let mut host = plan(1).serve();
+    let worker = host.worker(0).pid.unwrap();
+    let mut kept = host.connect();
+    assert_eq!(kept.get("/who").status, 200);
+    host.supervisor.kill().unwrap();
+    host.supervisor.wait().unwrap();
+    let successor = plan(1)
+        .run_dir(&host.run_dir)
+        .set("LISTEN", host.address())
+        .set("HANG_AT_START", 0)
+        .start();
+    host.wait_for("starting", |status| {
+        status.pid == successor.supervisor.id() && status.workers[0].version.is_some()
+    });
+    assert_eq!(kept.get("/who").status, 200);
+    assert!(is_alive(worker));
+    drop(kept);
+    assert!(eventually(PATIENCE, || !is_alive(worker)), "{}", host.log());
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl BusReceiver for Heard {
         self.0.lock().unwrap().push(format!("joined {}", peer.name));
     }
 
-    fn on_left(&self, peer: PeerId) {
+    fn on_left(&self, peer: PeerId, _: u64) {
         self.0.lock().unwrap().push(format!("left {peer}"));
     }
 }

@@ -103,7 +103,7 @@ impl<A: Application> Engine<A> {
         let answer = send_request(shard, Head::parsed(parts), body, peer).await;
         let (response, ticket) = answer.into_response();
         if let (Some(ticket), Some(upgrade)) = (ticket, upgrade) {
-            tasks::spawn(self.hand_over(ticket, upgrade));
+            tasks::adoption_from_elsewhere(self.hand_over(ticket, upgrade));
         }
         response
     }

@@ -68,7 +68,7 @@ impl<A: Application> Worker<A> {
                     Ok(()) => {
                         let (client, sibling) =
                             ((Io::Other(stream), Bytes::new()), (ours, Bytes::new()));
-                        tasks::spawn_local(Tunnel::new(&self.shard, client, sibling));
+                        tasks::tunnel(Tunnel::new(&self.shard, client, sibling));
                         Ok(())
                     }
                     Err(error) => Err(Some((Io::Other(stream), error.connection.read))),
@@ -124,7 +124,7 @@ impl<A: Application> Worker<A> {
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let connecting = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (mut sender, connection) = connecting.await?;
-        tasks::spawn_local(async move {
+        tasks::inquiry(async move {
             // What goes wrong shows in the answer.
             let _ = connection.with_upgrades().await;
         });

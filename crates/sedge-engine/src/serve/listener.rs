@@ -1,5 +1,6 @@
 //! The engine's own HTTP listeners on the shards, over TCP or TLS.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::hyper::{end, serve_by_hyper};
 use super::native::{self, End};
@@ -24,12 +24,12 @@ use crate::worker::Worker;
 use crate::worker::command::ShardHandle;
 use crate::worker::listen::{ListenOptions, ListenerContext, Listening};
 
-/// Opens a listener whose connections are spread over all shards.
+/// Opens a listener whose connections are spread over all shards, and returns what accepts them.
 pub(crate) fn start<A: Application>(
     worker: &Rc<Worker<A>>,
     address: SocketAddr,
     options: ListenOptions,
-) -> io::Result<(Listening, JoinHandle<()>)> {
+) -> io::Result<(Listening, impl Future<Output = ()> + use<A>)> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -42,8 +42,8 @@ pub(crate) fn start<A: Application>(
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let context = Arc::new(ListenerContext::new(options));
-    let task = tasks::spawn_local(accept_all(Rc::clone(worker), listener, stopped, context));
-    Ok((Listening { address, stop }, task))
+    let accepting = accept_all(Rc::clone(worker), listener, stopped, context);
+    Ok((Listening { address, stop }, accepting))
 }
 
 async fn accept_all<A: Application>(
@@ -133,7 +133,7 @@ fn spawn_connection<A: Application>(
     let counted = Counted::new(&worker.shard);
     #[cfg(feature = "tls")]
     if let Some(tls) = context.options.tls.clone().filter(|_| !peer.secure) {
-        tasks::spawn_local(async move {
+        tasks::connection(async move {
             let deadline = worker.shard.0.config.local.head_timeout;
             let accept = tokio_rustls::TlsAcceptor::from(tls).accept(io);
             match tokio::time::timeout(deadline, accept).await {
@@ -147,7 +147,7 @@ fn spawn_connection<A: Application>(
         });
         return;
     }
-    tasks::spawn_local(serve_connection(worker, counted, io, peer, read, context));
+    tasks::connection(serve_connection(worker, counted, io, peer, read, context));
 }
 
 /// A connection that the shard has, until this is dropped: however it ends, it is not counted any more.

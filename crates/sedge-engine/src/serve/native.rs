@@ -30,7 +30,7 @@ use crate::limits::ONE_WRITE_MAX;
 use crate::net::io::Io;
 use crate::net::timed_io::TimedIo;
 use crate::shard::Shard;
-use crate::tasks;
+use crate::shard::farewell::LastWords;
 use crate::worker::Worker;
 use crate::worker::command::Upgraded;
 
@@ -103,7 +103,7 @@ pub(crate) async fn serve<A: Application>(
             return End::Upgraded(Upgraded { ticket, io, answer, early: unread.into() });
         }
         // While the server shuts down, it waits for this.
-        let _last_words = tasks::LastWords::new();
+        let _last_words = LastWords::new();
         if write(&mut io, &answer).await.is_err() {
             return End::Gone;
         }

@@ -56,6 +56,11 @@ impl Number {
         self
     }
 
+    /// Whether it is kept as a double, as `3.0` and `-0.0` are too.
+    pub fn is_double(&self) -> bool {
+        matches!(self.0, Repr::Float(_))
+    }
+
     /// The number as a double; whole numbers beyond 2^53 are rounded.
     pub fn as_f64(&self) -> f64 {
         match self.0 {
@@ -176,6 +181,7 @@ mod tests {
         assert_eq!(Number::from(-5_i64).as_i64(), Some(-5));
         assert_eq!(Number::from(u64::MAX).as_i64(), None);
         assert_eq!(Number::from(1.0).as_i64(), Some(1));
+        assert!(Number::from(1.0).is_double() && !Number::from(1_u64).is_double());
         assert_eq!(Number::from(-1.0).as_u64(), None);
         assert_eq!(Number::from(1.5).as_i64(), None);
         assert_eq!(Number::from(I64_MIN).as_i64(), Some(i64::MIN));

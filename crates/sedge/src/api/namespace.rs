@@ -99,8 +99,9 @@ impl Namespace {
     /// arguments are given as in [`Socket::emit`](crate::Socket::emit). It never waits; without a bus it does
     /// nothing.
     ///
-    /// The names `connect`, `connection` and `new_namespace` are refused. A process that does not take
-    /// it is [counted](crate::BusMetrics::refused) and logged.
+    /// The names `connect`, `connection` and `new_namespace` are refused, and so is an event that is longer than
+    /// the bus takes. Otherwise it may be lost as [others](crate::BroadcastOperator::emit) that go to another
+    /// process.
     pub fn server_side_emit<T: Serialize + ?Sized>(
         &self,
         event: &str,

@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use hashbrown::HashMap;
 use sedge_log::Throttle;
 
-use super::stage::Subject;
 use crate::error::{Blame, ExtractError, HandlerError, HandlerErrorKind};
 use crate::limits::{COMPLAINT_WORDS_MAX, COMPLAINTS_MAX};
 
@@ -22,12 +21,17 @@ pub(crate) struct Complaints {
 }
 
 impl Complaints {
-    /// A handler did not do its work. `hooked` is whether the application is told otherwise.
-    pub(crate) fn handler(&self, subject: &impl Subject, error: &HandlerError, hooked: bool) {
+    /// A handler of a namespace, called for a socket unless it was a server-side event, did not do its work.
+    /// `hooked` is whether the application is told otherwise.
+    pub(crate) fn handler(
+        &self,
+        namespace: &str,
+        socket: Option<&str>,
+        error: &HandlerError,
+        hooked: bool,
+    ) {
         let blame = error.fault.blame();
         let event = error.event();
-        let (namespace, socket) = (subject.namespace().name(), subject.socket());
-        let socket = socket.map(|socket| socket.id().as_str());
         if blame == Blame::Nobody {
             let error = error.kind().to_string();
             return tracing::debug!(namespace, socket, event, error, "a client has gone meanwhile");
@@ -46,11 +50,10 @@ impl Complaints {
             return;
         }
         let left_out = (left_out > 0).then_some(left_out);
-        match blame {
-            Blame::Server => {
-                tracing::error!(left_out, namespace, socket, event, error = words, "handler error");
-            }
-            _ => tracing::warn!(left_out, namespace, socket, event, error = words, "handler error"),
+        if blame == Blame::Server {
+            tracing::error!(left_out, namespace, socket, event, error = words, "handler error");
+        } else {
+            tracing::warn!(left_out, namespace, socket, event, error = words, "handler error");
         }
     }
 
@@ -71,8 +74,9 @@ impl Complaints {
 fn cause(kind: &HandlerErrorKind) -> &'static str {
     match kind {
         HandlerErrorKind::Extract(ExtractError::Decode(_)) => "decode",
-        HandlerErrorKind::Extract(ExtractError::MissingState(name)) => name,
-        HandlerErrorKind::Extract(ExtractError::MissingExtension(name)) => name,
+        HandlerErrorKind::Extract(
+            ExtractError::MissingState(name) | ExtractError::MissingExtension(name),
+        ) => name,
         HandlerErrorKind::Extract(ExtractError::Other(_)) => "extract",
         HandlerErrorKind::Failed(_) => "failed",
         HandlerErrorKind::Panicked(_) => "panicked",

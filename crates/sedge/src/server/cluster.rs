@@ -56,13 +56,29 @@ impl Server {
     /// std::process::exit(ended.code());
     /// # }
     /// ```
-    pub async fn serve_worker(&self, mut worker: Worker, options: ListenOptions) -> io::Result<()> {
+    ///
+    /// It fails if a thread of the server does ([`failed`](Server::failed)): end the process then, and the
+    /// supervisor starts another worker.
+    pub async fn serve_worker(&self, worker: Worker, options: ListenOptions) -> io::Result<()> {
+        tokio::select! {
+            served = self.serve_until_drained(worker, options) => served,
+            failure = self.failed() => Err(io::Error::other(failure)),
+        }
+    }
+
+    async fn serve_until_drained(
+        &self,
+        mut worker: Worker,
+        options: ListenOptions,
+    ) -> io::Result<()> {
         let taken = || io::Error::other("the worker's connections are served already");
         let mut connections = worker.connections().ok_or_else(taken)?;
         let mut drains = worker.drains();
         let inlet = self.inlet(options);
         let server = self.clone();
         worker.report_from(move || server.stats());
+        let server = self.clone();
+        worker.metrics_from(move || server.metrics().prometheus());
         let server = self.clone();
         worker.progress_from(move || server.engine().progress().collect());
         worker.ready().await?;

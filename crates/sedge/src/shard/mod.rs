@@ -11,6 +11,7 @@ mod clients;
 pub(crate) mod command;
 pub(crate) mod dispatch;
 mod handshake_value;
+mod listing;
 pub(crate) mod local;
 mod members;
 pub(crate) mod operations;

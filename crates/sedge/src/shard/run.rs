@@ -123,7 +123,9 @@ impl LocalShard {
         // The error is the user's own, and so is the hook.
         let reported = panics::catch(move || {
             let hook = self.core.options.on_error.as_ref().zip(subject.socket());
-            self.core.complaints.handler(subject, &error, hook.is_some());
+            let id = subject.socket().map(|socket| socket.id().as_str());
+            let namespace = subject.namespace().name();
+            self.core.complaints.handler(namespace, id, &error, hook.is_some());
             if let Some((hook, socket)) = hook
                 && panics::catch(|| hook(socket, &error)).is_err()
             {

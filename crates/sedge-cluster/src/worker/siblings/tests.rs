@@ -142,7 +142,7 @@ async fn a_connection_that_a_sibling_had_not_taken_when_it_ended_comes_back() {
         let path = host.siblings(1).own_path();
         let _ = std::fs::remove_file(&path);
         let listener = fd::message_socket().unwrap();
-        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::bind(&listener, &local::address(&path).unwrap()).unwrap();
         rustix::net::listen(&listener, 8).unwrap();
         let (mut client, passed) = connection(Bytes::from(vec![b'x'; read]));
         let ends = async {
