@@ -25,6 +25,9 @@ use serde_json::Value;
 /// Processes have to start and end on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What the metrics say when the workers are on the bus.
+const LINKED: &str = "sedge_bus_peers{worker=\"0\"} 1\nsedge_bus_peers{worker=\"1\"} 1\n";
+
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// Users that nobody has.
@@ -97,7 +100,7 @@ impl Pair {
     fn is_whole(&self) {
         let target = self.session();
         self.worker(0).post(&target, "40").expect(200, "ok");
-        let linked = || self.worker(0).get("/metrics").text().contains("sedge_bus_peers 1\n");
+        let linked = || self.worker(0).get("/metrics").text().contains(LINKED);
         assert!(eventually(PATIENCE, linked), "the bus");
     }
 }

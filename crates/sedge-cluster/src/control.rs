@@ -38,7 +38,7 @@ pub fn status(run_dir: &Path) -> Result<Status, ControlError> {
     match ask(run_dir, &Command::Status)? {
         Answer::Status(status) => Ok(*status),
         Answer::Refused { reason } => Err(ControlError::Refused(reason)),
-        Answer::Done => Err(ControlError::Unknown),
+        Answer::Done | Answer::Metrics { .. } => Err(ControlError::Unknown),
     }
 }
 
@@ -57,7 +57,7 @@ fn begin(run_dir: &Path, command: &Command) -> Result<(), ControlError> {
     match ask(run_dir, command)? {
         Answer::Done => Ok(()),
         Answer::Refused { reason } => Err(ControlError::Refused(reason)),
-        Answer::Status(_) => Err(ControlError::Unknown),
+        Answer::Status(_) | Answer::Metrics { .. } => Err(ControlError::Unknown),
     }
 }
 
