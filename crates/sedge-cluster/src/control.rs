@@ -97,8 +97,8 @@ fn connect(run_dir: &Path) -> Result<UnixStream, ControlError> {
             _ => return Err(ControlError::NoAnswer(error)),
         }
     }
-    let [first, ..] = paths;
-    Err(ControlError::NotRunning(first))
+    let first = paths.into_iter().next();
+    Err(ControlError::NotRunning(first.unwrap_or_else(|| run_dir.to_owned())))
 }
 
 /// Root may ask every cluster; everybody else only asks their own.

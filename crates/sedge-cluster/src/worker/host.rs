@@ -2,7 +2,6 @@
 //! all of them, whichever worker it comes to.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::Duty;
 use crate::limits::{COMMAND_TIMEOUT, HOST_METRICS_BYTES_MAX, HOST_METRICS_FRESH};
 use crate::local;
 use crate::metrics::Families;
+use crate::run_dir::control_path;
 use crate::wire::command::{Answer, Command};
 
 /// The metrics of all workers of a host and of its supervisor, from
@@ -25,14 +25,13 @@ pub struct HostMetrics(Arc<Inner>);
 struct Inner {
     index: u8,
     duty: Arc<Duty>,
-    control: PathBuf,
     /// Who comes while it is being asked for waits for the same answer.
     last: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
 impl HostMetrics {
-    pub(super) fn new(index: u8, duty: Arc<Duty>, control: PathBuf) -> HostMetrics {
-        HostMetrics(Arc::new(Inner { index, duty, control, last: Mutex::default() }))
+    pub(super) fn new(index: u8, duty: Arc<Duty>) -> HostMetrics {
+        HostMetrics(Arc::new(Inner { index, duty, last: Mutex::default() }))
     }
 
     /// The metrics in Prometheus' text format, those of workers with the label `worker`: what the
@@ -57,7 +56,7 @@ impl HostMetrics {
     }
 
     async fn ask(&self) -> io::Result<String> {
-        let mut stream = UnixStream::connect(&self.0.control).await?;
+        let mut stream = UnixStream::connect(control_path(&self.0.duty.run_dir)).await?;
         local::check_peer(&stream)?;
         let mut line = serde_json::to_vec(&Command::Metrics)?;
         line.push(b'\n');

@@ -50,8 +50,6 @@ pub struct Worker {
     siblings: Siblings,
     bus: Arc<UnixBus>,
     duty: Arc<Duty>,
-    /// The supervisor's control socket.
-    control: PathBuf,
     /// The task that does the duty.
     serving: AbortHandle,
 }
@@ -184,7 +182,7 @@ impl Worker {
 
     /// The metrics of all workers of this host, for whoever asks this one.
     pub fn host_metrics(&self) -> HostMetrics {
-        HostMetrics::new(self.index, Arc::clone(&self.duty), self.control.clone())
+        HostMetrics::new(self.index, Arc::clone(&self.duty))
     }
 
     /// Tells when the worker is to close its clients and end.
@@ -347,8 +345,6 @@ async fn prepare(
         _directory: directory,
     });
     connections.stop_listening_when(duty.orphaned.subscribe());
-    let run_dir = welcome.directory.parent().unwrap_or(&welcome.directory);
-    let control = run_dir::control_path(run_dir);
     let Welcome { node, index, workers, secret, previous_secrets, drain, .. } = welcome;
     let orphan_deadline = std::time::Duration::from_millis(welcome.orphan_deadline_ms);
     let serving = tasks::spawn(duty::serve(Arc::clone(&duty), signals, drain, orphan_deadline))
@@ -364,7 +360,6 @@ async fn prepare(
         siblings,
         bus,
         duty,
-        control,
         serving,
     })
 }
