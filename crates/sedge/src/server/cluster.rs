@@ -78,6 +78,8 @@ impl Server {
         let server = self.clone();
         worker.report_from(move || server.stats());
         let server = self.clone();
+        worker.metrics_from(move || server.metrics().prometheus());
+        let server = self.clone();
         worker.progress_from(move || server.engine().progress().collect());
         worker.ready().await?;
         let drain = tokio::select! {
