@@ -10,10 +10,11 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sedge_protocol::sid::{Owner, SessionId, SidCodec};
 use sedge_sticky::forwarded::Header;
-use sedge_sticky::head::{self, Parameter};
+use sedge_protocol::request::Parameter;
+use sedge_sticky::head::{self, Limits, Scan};
 use sedge_sticky::{
-    Availability, Config, CookieKey, Decision, Hash, Home, Method, Networks, Opening, Reason,
-    Report, Request, Router, SidFinding, StickyCookie, Target, TargetId, proxy,
+    Availability, Config, Cookie, CookieKey, Decision, Hash, Home, Method, Networks, Opening,
+    Reason, Report, Request, Router, SidFinding, Target, TargetId, proxy,
 };
 
 #[derive(Arbitrary, Debug)]
@@ -132,7 +133,7 @@ fn config(case: &Case) -> Config {
         cookie: match case.cookie % 3 {
             0 => None,
             1 => Some(CookieKey::SessionId { name: "io".into() }),
-            _ => Some(CookieKey::Sticky(StickyCookie::new("node"))),
+            _ => Some(CookieKey::Sticky(Cookie::new("node"))),
         },
         trusted: Networks::new(networks).expect("few"),
         forwarded: match case.forwarded % 3 {
@@ -197,7 +198,7 @@ fn apply(router: &mut Router, ids: &mut Vec<TargetId>, learned_max: u8, step: &S
                 Some(IpAddr::V6(source)) => format!("PROXY TCP6 {source} ::1 1 2\r\n"),
                 None => String::new(),
             };
-            let head = format!("{front}GET /socket.io/?EIO=4&sid={} HTTP/1.1\r\n", sid.text());
+            let head = format!("{front}GET /socket.io/?EIO=4&sid={} HTTP/1.1\r\nHost: a\r\n", sid.text());
             let bytes = [head.as_bytes(), line, b"\r\n\r\n"].concat();
             look(router, &bytes, *peer, *random);
         }
@@ -216,9 +217,19 @@ fn look(router: &mut Router, bytes: &[u8], peer: Peer, random: u64) {
     if let proxy::State::Complete { len, .. } = proxy::parse(bytes) {
         assert!(len <= bytes.len());
     }
-    if let head::State::Complete { head, len } = head::parse(bytes) {
-        assert!(len <= bytes.len() && bytes[..len].ends_with(b"\n"));
-        let _ = (head.host(), head.is_websocket_upgrade(), head.path(), head.query());
+    let limits = Limits { bytes_max: 16 * 1024, headers_max: 100 };
+    if let Scan::Complete(layout) = head::scan(bytes, limits) {
+        let (len, head) = (layout.len(), layout.head(bytes));
+        assert!(len <= bytes.len() && bytes[..len].ends_with(b"\r\n\r\n"));
+        assert!(head.lines().all(|(name, _)| !name.is_empty()));
+        let _ = (head.method(), head.path(), head.query());
+        // What another server's parser makes of it is the same request.
+        let again = sedge_protocol::request::Request::read(
+            head.target(),
+            head.request().version,
+            head.lines(),
+        );
+        assert_eq!(again, Ok(*head.request()));
     }
     if let Opening::Request(request) | Opening::NoHead { request, .. } = whole {
         decide(router, &request, random);

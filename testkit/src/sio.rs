@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{Frame, RawWs};
+use crate::ws::{Frame, RawWs};
 
 /// A connection that answers heartbeats by itself and shows everything else. Packets are written and
 /// shown without the Engine.IO type.
@@ -82,6 +82,12 @@ impl SioClient {
                 other => return other,
             }
         }
+    }
+
+    /// Expects a heartbeat next, and answers it.
+    pub fn expect_ping(&mut self) {
+        assert_eq!(self.ws.receive(), Frame::Text("2".to_owned()));
+        self.ws.send("3");
     }
 
     /// Expects a packet next.

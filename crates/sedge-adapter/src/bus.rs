@@ -60,6 +60,9 @@ pub struct Published {
     /// The peers that were meant and do not get it: they have not read for so long that the queue
     /// to them is full.
     pub refused: SmallVec<[PeerId; 2]>,
+    /// The peers that were meant and do not get it because it is longer than
+    /// [`message_bytes_max`](Bus::message_bytes_max): all that were meant, or none.
+    pub too_long: SmallVec<[PeerId; 2]>,
 }
 
 /// A message for one peer was not taken.
@@ -71,15 +74,26 @@ pub enum SendError {
     /// The peer has not read for so long that the queue to it is full.
     #[error("the process does not read from the bus: the queue to it is full")]
     Full,
+    /// The message is longer than [`message_bytes_max`](Bus::message_bytes_max). No peer ever gets it.
+    #[error("the message is longer than the bus takes")]
+    TooLong,
 }
 
 /// A carrier. No method blocks or waits; all may be called from any thread.
 ///
-/// What every carrier guarantees: messages of one sender to one receiver arrive in the order in
-/// which they were published or sent, each at most once, and none after
-/// [`on_left`](BusReceiver::on_left) has been called for the sender. A message that was `reached`
-/// arrives unless one of the two processes ends, or falls so far behind that it is cut off, which
-/// both see as the other one leaving.
+/// # What every carrier guarantees
+///
+/// - **Order.** Messages of one sender to one receiver arrive in the order in which they were published
+///   or sent, each at most once, and none after [`on_left`](BusReceiver::on_left) has been called for the
+///   sender.
+/// - **Delivery.** A message that was `reached` (or for which [`send`](Self::send) returned `Ok`) is handed to the
+///   receiver unless one of the two processes ends, or falls so far behind that it is cut off, which both see
+///   as the other one leaving. It is not kept for longer than that, and not sent again.
+/// - **Nothing is lost in silence.** A message that is not taken is named at once, with the reason: the peer
+///   does not read (`refused`, [`SendError::Full`]) or the message is too long (`too_long`,
+///   [`SendError::TooLong`]). What was taken and was still waiting here when its receiver left is counted in
+///   [`on_left`](BusReceiver::on_left). Only what the operating system or a server in between had taken
+///   already cannot be counted.
 pub trait Bus: Send + Sync + 'static {
     /// Begins to hand over what comes. Called once, before anything else.
     fn start(&self, receiver: Arc<dyn BusReceiver>);
@@ -102,6 +116,13 @@ pub trait Bus: Send + Sync + 'static {
     /// Hands a message to one peer.
     fn send(&self, to: PeerId, message: Bytes) -> Result<(), SendError>;
 
+    /// The longest message that is taken, in bytes.
+    fn message_bytes_max(&self) -> usize;
+
+    /// About how many bytes wait to be handed to a peer; 0 if it is not there. Who has much to tell one peer
+    /// sends more when little waits, so that the queue has room for what others have for it.
+    fn backlog(&self, to: PeerId) -> usize;
+
     /// Leaves the bus: there are no peers any more, and nothing is taken. What was taken before is still
     /// handed over, as far as that takes no waiting.
     fn close(&self);
@@ -115,6 +136,7 @@ pub trait BusReceiver: Send + Sync + 'static {
     /// A process has joined. Those that were there before are told too.
     fn on_joined(&self, peer: Peer);
 
-    /// A process has ended, or was cut off. Nothing comes from it any more.
-    fn on_left(&self, peer: PeerId);
+    /// A process has ended, or was cut off. Nothing comes from it any more. As many messages `lost` as were
+    /// taken for it here and had not been handed over.
+    fn on_left(&self, peer: PeerId, lost: u64);
 }

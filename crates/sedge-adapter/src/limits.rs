@@ -45,6 +45,10 @@ pub(crate) const WIRE_LIST_GUESS_MAX: usize = 256;
 /// otherwise.
 pub const MEMORY_BUS_QUEUE_MAX: usize = 65_536;
 
+/// Bytes of a message on a [memory bus](crate::memory), unless configured otherwise: those of the bus of
+/// one host.
+pub const MEMORY_BUS_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What a room index lets its members do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoomLimits {

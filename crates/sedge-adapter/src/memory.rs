@@ -20,8 +20,8 @@
 //!     fn on_joined(&self, peer: Peer) {
 //!         println!("{} is here", peer.name);
 //!     }
-//!     fn on_left(&self, peer: PeerId) {
-//!         println!("{peer} has left");
+//!     fn on_left(&self, peer: PeerId, lost: u64) {
+//!         println!("{peer} has left and misses {lost} messages");
 //!     }
 //! }
 //!
@@ -41,7 +41,7 @@ use std::thread;
 use bytes::Bytes;
 
 use crate::bus::{Audience, Bus, BusReceiver, Peer, PeerId, Published, SendError, Topic};
-use crate::limits::MEMORY_BUS_QUEUE_MAX;
+use crate::limits::{MEMORY_BUS_MESSAGE_BYTES_MAX, MEMORY_BUS_QUEUE_MAX};
 
 /// Members of one process that reach one another. Clones are handles on the same cluster.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub struct MemoryCluster(Arc<Cluster>);
 #[derive(Debug)]
 struct Cluster {
     queue_max: usize,
+    message_bytes_max: usize,
     state: Mutex<State>,
 }
 
@@ -101,7 +102,7 @@ struct InboxState {
 enum Notice {
     Message(PeerId, Bytes),
     Joined(Peer),
-    Left(PeerId),
+    Left(PeerId, u64),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,7 +124,14 @@ impl MemoryCluster {
     /// A cluster without members, in which as many messages may wait for each. One more is
     /// [refused](Published::refused).
     pub fn with_queue_max(messages: usize) -> MemoryCluster {
-        MemoryCluster(Arc::new(Cluster { queue_max: messages, state: Mutex::default() }))
+        MemoryCluster::with_limits(messages, MEMORY_BUS_MESSAGE_BYTES_MAX)
+    }
+
+    /// A cluster without members, in which as many messages may wait for each, none of them longer than so
+    /// many bytes.
+    pub fn with_limits(queue_max: usize, message_bytes_max: usize) -> MemoryCluster {
+        let state = Mutex::default();
+        MemoryCluster(Arc::new(Cluster { queue_max, message_bytes_max, state }))
     }
 
     /// A new member, which others see as soon as it has been [started](Bus::start).
@@ -185,14 +193,14 @@ impl MemoryBus {
     /// others see it leave, and it sees all of them leave. What waits for it is lost.
     pub fn cut_off(&self) {
         let mut state = lock(&self.0.cluster.state);
-        let lost: Vec<_> = state.members.iter().map(|member| member.peer.id).collect();
+        let others: Vec<_> = state.others(self.id()).map(|member| member.peer.id).collect();
         if !state.remove(self.id()) {
             return;
         }
         let mut inbox = lock(&self.0.inbox.state);
-        inbox.queue.clear();
         inbox.held = false;
-        inbox.queue.extend(lost.into_iter().filter(|id| *id != self.id()).map(Notice::Left));
+        // What it has published is in the others' hands already.
+        inbox.queue.extend(others.into_iter().map(|id| Notice::Left(id, 0)));
         inbox.ended = true;
         self.0.inbox.changed.notify_all();
     }
@@ -236,7 +244,12 @@ impl Bus for MemoryBus {
         if !state.has(self.id()) {
             return published;
         }
-        for other in state.others(self.id()).filter(|other| other.topics.are_in(audience)) {
+        let meant = state.others(self.id()).filter(|other| other.topics.are_in(audience));
+        if message.len() > cluster.message_bytes_max {
+            published.too_long.extend(meant.map(|other| other.peer.id));
+            return published;
+        }
+        for other in meant {
             match other.take(self.id(), message.clone(), cluster.queue_max) {
                 Ok(()) => published.reached.push(other.peer.id),
                 Err(_) => published.refused.push(other.peer.id),
@@ -250,11 +263,22 @@ impl Bus for MemoryBus {
         let state = lock(&cluster.state);
         let other = state.others(self.id()).find(|other| other.peer.id == to);
         match other {
+            Some(_) if message.len() > cluster.message_bytes_max => Err(SendError::TooLong),
             Some(other) if state.has(self.id()) => {
                 other.take(self.id(), message, cluster.queue_max)
             }
             _ => Err(SendError::Gone),
         }
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        self.0.cluster.message_bytes_max
+    }
+
+    fn backlog(&self, to: PeerId) -> usize {
+        let state = lock(&self.0.cluster.state);
+        let inbox = state.others(self.id()).find(|other| other.peer.id == to);
+        inbox.map_or(0, |other| lock(&other.inbox.state).bytes())
     }
 
     fn close(&self) {
@@ -293,14 +317,16 @@ impl State {
         self.members.iter().filter(move |member| member.peer.id != than)
     }
 
-    /// Takes a member out and tells the others; `false` if it is not there.
+    /// Takes a member out, with what waits for it, and tells the others; `false` if it is not there.
     fn remove(&mut self, id: PeerId) -> bool {
         let Some(at) = self.members.iter().position(|member| member.peer.id == id) else {
             return false;
         };
-        self.members.remove(at);
+        let waiting = std::mem::take(&mut lock(&self.members.remove(at).inbox.state).queue);
         for other in &self.members {
-            other.inbox.push(Notice::Left(id));
+            let of_it = |notice: &&Notice| matches!(notice, Notice::Message(from, _) if *from == other.peer.id);
+            let lost = waiting.iter().filter(of_it).count() as u64;
+            other.inbox.push(Notice::Left(id, lost));
         }
         true
     }
@@ -375,6 +401,17 @@ impl Topics {
     }
 }
 
+impl InboxState {
+    /// What waits, without what is being handed over.
+    fn bytes(&self) -> usize {
+        let bytes = |notice: &Notice| match notice {
+            Notice::Message(_, message) => message.len(),
+            Notice::Joined(_) | Notice::Left(..) => 0,
+        };
+        self.queue.iter().map(bytes).sum()
+    }
+}
+
 impl Inbox {
     fn push(&self, notice: Notice) {
         lock(&self.state).queue.push_back(notice);
@@ -387,7 +424,7 @@ impl Inbox {
             match notice {
                 Notice::Message(from, message) => receiver.on_message(from, message),
                 Notice::Joined(peer) => receiver.on_joined(peer),
-                Notice::Left(peer) => receiver.on_left(peer),
+                Notice::Left(peer, lost) => receiver.on_left(peer, lost),
             }
         }
     }

@@ -83,7 +83,8 @@ pub enum Operation<P, V> {
     /// Asks for a description of the target's sockets (type 7).
     ///
     /// Applied by every shard; each shard or node answers once with [`ResponseBody::Sockets`], an
-    /// empty list included. Partial is: a responder whose list is missing.
+    /// empty list included, and with [`ResponseBody::SomeSockets`] before that if they are many. Partial is:
+    /// a responder whose list, or the end of it, is missing.
     Fetch {
         /// Which sockets.
         target: Target,
@@ -179,7 +180,11 @@ impl Part {
 /// What a shard or node answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ResponseBody<V> {
-    /// To [`Operation::Fetch`], once per responder (type 8): its sockets among the target's.
+    /// To [`Operation::Fetch`], any number of times before [`Sockets`](Self::Sockets): some of the
+    /// responder's sockets. So there is no limit to how many it may have.
+    SomeSockets(Vec<RemoteSocketData<V>>),
+    /// To [`Operation::Fetch`], once per responder (type 8): its sockets among the target's; the last of
+    /// them, if it has told some already.
     Sockets(Vec<RemoteSocketData<V>>),
     /// To [`Operation::ServerSideEmit`], once per node (type 10): the first argument of what its
     /// listener answered, if there is one.

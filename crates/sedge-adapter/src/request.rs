@@ -54,6 +54,8 @@ pub enum MissingReason {
     NoAnswer,
     /// It answered with something else than was asked for.
     Unreadable,
+    /// What it is asked, or a part of its answer, is longer than the bus takes.
+    TooLong,
 }
 
 impl fmt::Display for MissingReason {
@@ -65,13 +67,15 @@ impl fmt::Display for MissingReason {
             Self::NoListener => "it has no listener",
             Self::NoAnswer => "its listener ended without an answer",
             Self::Unreadable => "its answer cannot be read",
+            Self::TooLong => "the message is too long for the bus",
         })
     }
 }
 
-/// A request that each responder answers once: fetching sockets, server-side emit with answer.
+/// A request that each responder answers once: fetching sockets, server-side emit with answer. An answer
+/// may come in several parts.
 ///
-/// `R` names a responder (a shard's number, a node's id), `T` is one answer.
+/// `R` names a responder (a shard's number, a node's id), `T` is one answer or a part of one.
 #[derive(Debug)]
 pub struct Request<R, T> {
     deadline: Instant,
@@ -113,6 +117,14 @@ impl<R: Copy + Eq, T> Request<R, T> {
         }
         self.answers.push(answer);
         self.finish_if_nobody_waited_for()
+    }
+
+    /// Takes a part of an answer, whose responder is waited for until its last part is
+    /// [the answer](Self::on_response). It is kept, whatever becomes of the others.
+    pub fn on_part(&mut self, from: R, part: T) {
+        if self.is_waiting_for(from) {
+            self.answers.push(part);
+        }
     }
 
     /// Stops waiting for a responder. Returns the outcome if nobody else is missing.

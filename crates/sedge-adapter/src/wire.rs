@@ -34,7 +34,10 @@ use crate::target::{Flags, Room, RoomList, Target};
 
 /// The version of the form that is written and read here. Processes of different versions do not
 /// understand one another.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+
+/// Bytes of an answer beside the sockets in it, at most.
+pub const ANSWER_HEAD_BYTES: usize = 32;
 
 const BROADCAST: u8 = 3;
 const JOIN: u8 = 4;
@@ -49,6 +52,7 @@ const ACK: u8 = 12;
 const APPLIED: u8 = 64;
 const CLIENTS_LOST: u8 = 65;
 const MISSING: u8 = 66;
+const SOME_SOCKETS: u8 = 67;
 
 const VOLATILE: u8 = 1;
 const COMPRESS_SET: u8 = 2;
@@ -200,6 +204,7 @@ pub fn encode_response(response: &Response<Value>) -> Bytes {
     let mut out = Writer::new(64);
     out.byte(VERSION);
     out.byte(match &response.body {
+        ResponseBody::SomeSockets(_) => SOME_SOCKETS,
         ResponseBody::Sockets(_) => SOCKETS,
         ResponseBody::ServerSideEmit(_) => SERVER_SIDE_ANSWER,
         ResponseBody::ClientCount(_) => CLIENT_COUNT,
@@ -212,13 +217,10 @@ pub fn encode_response(response: &Response<Value>) -> Bytes {
     out.number(response.part.shard.into());
     out.number(response.part.of.into());
     match &response.body {
-        ResponseBody::Sockets(sockets) => {
+        ResponseBody::SomeSockets(sockets) | ResponseBody::Sockets(sockets) => {
             out.number(sockets.len() as u64);
             for socket in sockets {
-                out.text(&socket.id);
-                put_rooms(&mut out, &socket.rooms);
-                out.value(&socket.handshake);
-                out.value(&socket.data);
+                put_socket(&mut out, socket);
             }
         }
         ResponseBody::ServerSideEmit(value) | ResponseBody::Ack(value) => {
@@ -231,6 +233,13 @@ pub fn encode_response(response: &Response<Value>) -> Bytes {
         ResponseBody::Missing(reason) => out.byte(reason_code(*reason)),
     }
     out.finish()
+}
+
+/// How many bytes a socket takes of an answer that has it.
+pub fn socket_bytes(socket: &RemoteSocketData<Value>) -> usize {
+    let mut out = Writer::new(1024);
+    put_socket(&mut out, socket);
+    out.len()
 }
 
 /// What a message is. Nothing but values of the application is copied.
@@ -283,7 +292,7 @@ fn operation<'a>(
 }
 
 fn response(kind: u8, input: &mut Reader<'_>) -> Result<Response<Value>, WireError> {
-    if !matches!(kind, SOCKETS | SERVER_SIDE_ANSWER..=ACK | APPLIED..=MISSING) {
+    if !matches!(kind, SOCKETS | SERVER_SIDE_ANSWER..=ACK | APPLIED..=SOME_SOCKETS) {
         return Err(WireError::Kind(kind));
     }
     let request = RequestId(input.fixed()?);
@@ -292,6 +301,7 @@ fn response(kind: u8, input: &mut Reader<'_>) -> Result<Response<Value>, WireErr
         return Err(WireError::Invalid("shard"));
     }
     let body = match kind {
+        SOME_SOCKETS => ResponseBody::SomeSockets(sockets(input)?),
         SOCKETS => ResponseBody::Sockets(sockets(input)?),
         SERVER_SIDE_ANSWER => ResponseBody::ServerSideEmit(values(input)?.pop()),
         CLIENT_COUNT => ResponseBody::ClientCount(input.count()?),
@@ -436,6 +446,13 @@ fn values(input: &mut Reader<'_>) -> Result<Vec<Value>, WireError> {
     input.list(Reader::value)
 }
 
+fn put_socket(out: &mut Writer, socket: &RemoteSocketData<Value>) {
+    out.text(&socket.id);
+    put_rooms(out, &socket.rooms);
+    out.value(&socket.handshake);
+    out.value(&socket.data);
+}
+
 fn sockets(input: &mut Reader<'_>) -> Result<Vec<RemoteSocketData<Value>>, WireError> {
     input.list(|input| {
         let id = Room::from(input.text()?);
@@ -452,6 +469,7 @@ fn reason_code(reason: MissingReason) -> u8 {
         MissingReason::NoListener => 3,
         MissingReason::NoAnswer => 4,
         MissingReason::Unreadable => 5,
+        MissingReason::TooLong => 6,
     }
 }
 
@@ -463,6 +481,7 @@ fn reason(code: u8) -> Result<MissingReason, WireError> {
         3 => MissingReason::NoListener,
         4 => MissingReason::NoAnswer,
         5 => MissingReason::Unreadable,
+        6 => MissingReason::TooLong,
         _ => return Err(WireError::Invalid("reason")),
     })
 }

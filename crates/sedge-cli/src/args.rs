@@ -34,7 +34,7 @@ answers
   /            the chat demo, for browsers
   /socket.io/  Socket.IO; the files of the official client too, if they are found
   /health      200 while it serves, 503 while it drains
-  /metrics     counters for Prometheus, of the worker that is asked; --admin has those of all";
+  /metrics     counters for Prometheus, of all workers";
 
 const AFTER: &str = "\
 Where options come from:

@@ -8,10 +8,11 @@ use sedge_cluster::{Cluster, ClusterBuilder, Listen, WORKER_VARIABLE, Worker};
 
 use sedge_sticky::CookieKey;
 
-use crate::config::settings::Settings;
+use crate::config::settings::{Operation, Settings};
 use crate::config::units::{Shards, Workers};
 use crate::failure::Failure;
-use crate::{logging, nofile, serve, tls};
+use crate::tls::Certificate;
+use crate::{logging, nofile, serve};
 
 /// Runs the cluster to its end, or one of its workers.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
@@ -20,8 +21,8 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     nofile::raise();
     if std::env::var_os(WORKER_VARIABLE).is_none() {
         // What every worker would stumble over is said once, before there are any.
-        settings.tls.as_ref().map(tls::load).transpose().map_err(Failure::Tls)?;
-        for remark in &settings.remarks {
+        settings.tls.as_ref().map(Certificate::load).transpose().map_err(Failure::Tls)?;
+        for remark in settings.remarks(Operation::Cluster) {
             tracing::warn!("{remark}");
         }
         serve::tell_of_client(settings);
@@ -43,23 +44,26 @@ fn supervised(settings: &Settings) -> ClusterBuilder {
     routing.cookie = settings.cookie().map(|name| CookieKey::SessionId { name: name.to_owned() });
     let mut cluster = Cluster::builder()
         .version(env!("CARGO_PKG_VERSION"))
+        .metrics_from(|| logging::prometheus("sedge_cluster_log_lines_lost_total"))
         .node(own.node)
         .routing(routing)
         .activation(true)
-        .run_dir(&own.run_dir)
         .drain_delay(settings.drain_delay)
         .drain_deadline(settings.drain_deadline)
         .orphan_deadline(own.orphan_deadline)
         .on_serving(move |addresses| {
             serve::announce(scheme, addresses.iter().cloned());
         });
-    if own.listen_given || std::env::var_os("LISTEN_FDS").is_none() {
+    if let Some(path) = settings.run_dir() {
+        cluster = cluster.run_dir(path);
+    }
+    if !settings.is_activated_only() {
         for address in &settings.listen {
             cluster = cluster.listen(Listen::tcp(*address));
         }
     }
     for path in &own.listen_unix {
-        cluster = cluster.listen(Listen::unix(path));
+        cluster = cluster.listen(Listen::unix(path).mode(own.unix_mode.0));
     }
     if let Workers::Count(count) = own.workers {
         cluster = cluster.workers(count);
@@ -78,22 +82,24 @@ fn supervised(settings: &Settings) -> ClusterBuilder {
 
 /// The life of a worker.
 async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
-    let (index, count) = (worker.index(), worker.count());
     let mut builder = settings.server().cluster(&worker);
     if let Shards::Count(shards) = settings.shards() {
         builder = builder.shards(shards);
     }
-    let serve::Made { server, options, draining } = serve::make(settings, builder, index, count)?;
+    let made = serve::make(settings, builder, Some(&worker))?;
+    let serve::Made { server, options, draining, certificate } = made;
+    if let Some(certificate) = certificate {
+        worker.reread_by(move || certificate.reread());
+    }
     tracing::info!(pid = std::process::id(), "worker starts");
-    let counted = server.clone();
-    worker.metrics_from(move || counted.metrics().prometheus() + &logging::prometheus());
+    worker.metrics_from(|| logging::prometheus("sedge_log_lines_lost_total"));
     let mut drains = worker.drains();
     tokio::spawn(async move {
         drains.wait().await;
         draining.store(true, Ordering::Relaxed);
     });
     let served = server.serve_worker(worker, options).await;
-    served.map_err(|error| Failure::Start(error.to_string()))?;
+    served.map_err(|error| Failure::Ended(error.to_string()))?;
     tracing::info!("worker ends");
     Ok(())
 }

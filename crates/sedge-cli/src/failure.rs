@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Tls(String),
     /// The threads, the event loop or the signal handlers could not be made.
     Start(String),
+    /// What served has failed.
+    Ended(String),
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
     /// The cluster cannot be run.
@@ -30,9 +32,11 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Config(_) | Failure::Tls(_) => ExitCode::from(2),
-            Failure::Start(_) | Failure::Listen(..) | Failure::Cluster(_) | Failure::Control(_) => {
-                ExitCode::FAILURE
-            }
+            Failure::Start(_)
+            | Failure::Ended(_)
+            | Failure::Listen(..)
+            | Failure::Cluster(_)
+            | Failure::Control(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -60,7 +64,7 @@ impl std::fmt::Display for Failure {
         match self {
             Failure::Config(problems) => problems.fmt(f),
             Failure::Tls(problem) => write!(f, "TLS: {problem}"),
-            Failure::Start(problem) => f.write_str(problem),
+            Failure::Start(problem) | Failure::Ended(problem) => f.write_str(problem),
             Failure::Cluster(error) => error.fmt(f),
             Failure::Control(error) => error.fmt(f),
             Failure::Listen(address, error) => {

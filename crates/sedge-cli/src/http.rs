@@ -2,8 +2,9 @@
 //! below the path of Socket.IO is the library's and does not get here.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -14,6 +15,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use sedge::{PROMETHEUS_CONTENT_TYPE, ResponseBody, Server};
+use sedge_cluster::HostMetrics;
 use tower_service::Service;
 
 use crate::logging;
@@ -28,6 +30,8 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// A file of the demo, which is part of the program.
 struct File {
@@ -59,6 +63,8 @@ pub(crate) struct Routes {
 /// What is answered.
 pub(crate) struct Site {
     pub(crate) server: Server,
+    /// The metrics of all workers, if this is one.
+    pub(crate) host: Option<HostMetrics>,
     pub(crate) demo: bool,
     pub(crate) metrics: bool,
     /// Whether the official client is there for the page.
@@ -76,39 +82,61 @@ impl Routes {
 impl<B> Service<Request<B>> for Routes {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.site.answer(request.method(), request.uri().path(), request.headers())))
+        let site = Arc::clone(&self.site);
+        let (head, _) = request.into_parts();
+        Box::pin(async move { Ok(site.answer(&head.method, head.uri.path(), &head.headers).await) })
     }
 }
 
 impl Site {
     /// Bodies of answers to HEAD are left out by the HTTP server.
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<ResponseBody> {
-        let Some(answer) = self.find(path) else {
+    async fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Response<ResponseBody> {
+        let draining = self.draining.load(Ordering::Relaxed);
+        let answer = self.find(path);
+        // The server as a whole is asked about as `*` or `/`, whether or not there is a page.
+        if method == Method::OPTIONS && (answer.is_some() || matches!(path, "*" | "/")) {
+            return options(draining);
+        }
+        let Some(answer) = answer else {
             return respond(StatusCode::NOT_FOUND, TEXT, "Not found\n");
         };
         if method != Method::GET && method != Method::HEAD {
-            let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Only GET and HEAD\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let words = "Only GET, HEAD and OPTIONS\n";
+            let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, words);
+            response.headers_mut().insert(ALLOW, METHODS);
             return response;
         }
         match answer {
             Answer::File(file) => serve_file(file, headers),
-            Answer::Health if self.draining.load(Ordering::Relaxed) => {
+            Answer::Health if draining => {
                 respond(StatusCode::SERVICE_UNAVAILABLE, JSON, "{\"status\":\"draining\"}\n")
             }
             Answer::Health => respond(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n"),
-            Answer::Metrics => respond(
-                StatusCode::OK,
-                PROMETHEUS_CONTENT_TYPE,
-                self.server.metrics().prometheus() + &logging::prometheus(),
-            ),
+            Answer::Metrics => {
+                respond(StatusCode::OK, PROMETHEUS_CONTENT_TYPE, self.metrics_text().await)
+            }
+        }
+    }
+
+    async fn metrics_text(&self) -> String {
+        match &self.host {
+            Some(host) => host.text().await.to_string(),
+            None => {
+                let own = self.server.metrics().prometheus();
+                own + &logging::prometheus("sedge_log_lines_lost_total")
+            }
         }
     }
 
@@ -151,6 +179,17 @@ fn serve_file(file: &'static File, request: &HeaderMap) -> Response<ResponseBody
     // To be asked for each time: the answer is mostly 304.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ETAG, tag);
+    response
+}
+
+/// The methods there are. Balancers take an answer to OPTIONS for health (HAProxy does unless it is told
+/// otherwise), so it says as `/health` does that the end has begun.
+fn options(draining: bool) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() =
+        if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT };
+    response.headers_mut().insert(ALLOW, METHODS);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

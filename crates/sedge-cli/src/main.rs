@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use args::Task;
 use config::Typed;
-use config::settings::Settings;
+use config::settings::{Operation, Settings};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -43,11 +43,11 @@ fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
     match task {
         Task::Cluster => cluster::run(&settings()?),
         Task::Serve => serve::run(&settings()?),
-        Task::Ask(question) => status::ask(question, &settings()?.cluster.run_dir),
+        Task::Ask(question) => status::ask(question, &settings()?.run_dir_of_running()),
         Task::CheckConfig => {
             let settings = settings()?;
             check(&settings)?;
-            for remark in &settings.remarks {
+            for remark in settings.remarks(Operation::Cluster) {
                 logging::say(&format!("sedge: {remark}"));
             }
             // Nobody may be reading, which is no fault.
@@ -62,7 +62,7 @@ fn run((task, flags): (Task, config::Layer)) -> Result<ExitCode, Failure> {
 fn check(settings: &Settings) -> Result<(), Failure> {
     settings.check()?;
     if let Some(files) = &settings.tls {
-        tls::load(files).map_err(Failure::Tls)?;
+        tls::Certificate::load(files).map_err(Failure::Tls)?;
     }
     Ok(())
 }

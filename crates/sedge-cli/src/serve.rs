@@ -8,20 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sedge::{ListenOptions, Listening, Server, ServerBuilder};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use sedge_cluster::Worker;
+use sedge_cluster::signals::{Signal, Signals};
 
 use crate::client_files::ADVICE;
-use crate::config::settings::Settings;
+use crate::config::settings::{Operation, Settings};
 use crate::demo::Place;
 use crate::failure::Failure;
 use crate::http::{Routes, Site};
-use crate::{demo, logging, nofile, tls};
+use crate::tls::Certificate;
+use crate::{demo, logging, nofile};
 
 /// Serves until a signal ends it.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     settings.check()?;
     logging::start(settings);
-    for remark in &settings.remarks {
+    for remark in settings.remarks(Operation::Alone) {
         tracing::warn!("{remark}");
     }
     // This thread only waits; the connections are served by the shards' own threads.
@@ -38,15 +40,40 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
     nofile::raise();
     let running = start(settings).await?;
-    let first = signals.next().await;
-    tracing::info!(signal = first.name, "ending: clients are being closed");
+    let certificate = running.certificate.clone();
+    let first = tokio::select! {
+        first = told_to_end(&mut signals, certificate.as_deref()) => first,
+        failure = running.server.failed() => return Err(Failure::Ended(failure.to_string())),
+    };
+    tracing::info!(signal = first.name(), "ending: clients are being closed");
     tokio::select! {
         clean = running.drain(settings) => {
             Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        second = signals.next() => {
-            tracing::warn!(signal = second.name, "ended at once, by a second signal");
-            Ok(ExitCode::from(128 + second.number))
+        second = told_to_end(&mut signals, certificate.as_deref()) => {
+            tracing::warn!(signal = second.name(), "ended at once, by a second signal");
+            Ok(ExitCode::from(second.exit_status()))
+        }
+    }
+}
+
+/// Waits for a signal that ends the server.
+async fn told_to_end(signals: &mut Signals, certificate: Option<&Certificate>) -> Signal {
+    loop {
+        let signal = signals.next().await;
+        if signal != Signal::Hangup {
+            return signal;
+        }
+        let name = signal.name();
+        match certificate {
+            Some(certificate) => {
+                tracing::info!(signal = name, "settings and program stay until a restart");
+                certificate.reread();
+            }
+            None => tracing::info!(
+                signal = name,
+                "nothing to do: there is no certificate, and settings and program stay until a restart"
+            ),
         }
     }
 }
@@ -56,10 +83,11 @@ struct Running {
     server: Server,
     listening: Vec<Listening>,
     draining: Arc<AtomicBool>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 async fn start(settings: &Settings) -> Result<Running, Failure> {
-    let Made { server, options, draining } = make(settings, settings.server(), 0, 1)?;
+    let Made { server, options, draining, certificate } = make(settings, settings.server(), None)?;
     let mut listening = Vec::with_capacity(settings.listen.len());
     for address in &settings.listen {
         let opened = server.listen_with(*address, options.clone()).await;
@@ -67,7 +95,7 @@ async fn start(settings: &Settings) -> Result<Running, Failure> {
     }
     tell(settings, &server);
     announce(settings.scheme(), listening.iter().map(|open| open.local_addr().to_string()));
-    Ok(Running { server, listening, draining })
+    Ok(Running { server, listening, draining, certificate })
 }
 
 /// A server that does not listen yet.
@@ -77,18 +105,21 @@ pub(crate) struct Made {
     pub(crate) options: ListenOptions,
     /// To be set when the end begins.
     pub(crate) draining: Arc<AtomicBool>,
+    /// What its listeners use, if they speak TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
-/// Makes a server that is one of so many workers, with everything the command adds to the library's.
+/// Makes a server, of this worker if it is one's, with everything the command adds to the library's.
 pub(crate) fn make(
     settings: &Settings,
     mut builder: ServerBuilder,
-    worker: u8,
-    workers: u16,
+    worker: Option<&Worker>,
 ) -> Result<Made, Failure> {
-    let tls = settings.tls.as_ref().map(tls::load).transpose().map_err(Failure::Tls)?;
+    let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
+    let certificate = certificate.map_err(Failure::Tls)?;
     if settings.demo {
         let node = settings.node_name.clone().unwrap_or_else(host_name);
+        let (worker, workers) = worker.map_or((0, 1), |worker| (worker.index(), worker.count()));
         builder = demo::prepare(builder, Place { node, worker, workers });
     }
     let server = builder.build().map_err(|error| Failure::Start(error.to_string()))?;
@@ -98,16 +129,17 @@ pub(crate) fn make(
     let draining = Arc::new(AtomicBool::new(false));
     let routes = Routes::new(Site {
         server: server.clone(),
+        host: worker.map(Worker::host_metrics),
         demo: settings.demo,
         metrics: settings.metrics,
         client_found: settings.client_dir.is_some(),
         draining: Arc::clone(&draining),
     });
     let mut options = ListenOptions::new().fallback(routes);
-    if let Some(config) = tls {
-        options = options.tls(config);
+    if let Some(certificate) = &certificate {
+        options = options.tls(certificate.server_config().map_err(Failure::Tls)?);
     }
-    Ok(Made { server, options, draining })
+    Ok(Made { server, options, draining, certificate })
 }
 
 /// What whoever reads the log wants to know about this start.
@@ -179,30 +211,4 @@ impl Running {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// The signals that end the server.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-/// A signal that came.
-struct Arrived {
-    name: &'static str,
-    number: u8,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-        Ok(Signals { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
-    }
-
-    async fn next(&mut self) -> Arrived {
-        tokio::select! {
-            _ = self.interrupt.recv() => Arrived { name: "SIGINT", number: 2 },
-            _ = self.terminate.recv() => Arrived { name: "SIGTERM", number: 15 },
-        }
-    }
 }

@@ -244,6 +244,36 @@ fn a_killed_worker_is_replaced_and_nobody_else_notices() {
     say(&mut again, "and back", &mut [&mut stays, &mut other]);
 }
 
+/// As behind a balancer that spreads connections over the workers' own ports: to it, a connection that is
+/// closed without an answer is a fault of the worker that had it.
+#[test]
+fn requests_for_a_worker_that_is_being_killed_are_answered_by_its_siblings() {
+    let base = free_ports(2);
+    let host = start(2, &["--worker-ports", &format!("127.0.0.1:{base}")]);
+    let at = |worker: u16| SocketAddr::from(([127, 0, 0, 1], base + worker));
+    let sessions: Vec<_> =
+        (0..20).map(|_| PollingSession::open(at(1), PATH, Form::V4).target).collect();
+    // The link between the two is there.
+    RawHttp::connect(at(0)).post(&sessions[0], "40").expect(200, "ok");
+    let killed = host.pid(1);
+    kill_process(killed, Signal::STOP).expect("the worker runs");
+    // They have reached the worker and wait in its socket.
+    let asking: Vec<_> = sessions
+        .iter()
+        .map(|target| {
+            let mut http = RawHttp::connect(at(0));
+            http.send("GET", target, &[], b"");
+            http
+        })
+        .collect();
+    assert_eq!(RawHttp::connect(at(0)).get("/health").status, 200);
+    kill_process(killed, Signal::KILL).expect("the worker runs");
+    for mut http in asking {
+        http.receive().expect(400, UNKNOWN);
+    }
+    host.await_ready();
+}
+
 #[test]
 fn a_worker_that_hangs_is_replaced() {
     let host = start(2, &[]);
@@ -274,17 +304,27 @@ fn workers_outlive_their_supervisor_and_a_new_one_takes_the_port() {
     let (mut ada, mut grace) = (host.client_on(0), host.client_on(1));
     hello(&mut ada, "Ada");
     hello(&mut grace, "Grace");
+    let polling = PollingSession::open(address, PATH, Form::V4);
     let workers = [host.pid(0), host.pid(1)];
     host.sedge.signal(Signal::KILL);
     host.sedge.wait_for_process();
     say(&mut ada, "nobody watches over us", &mut [&mut grace]);
     let next = start(2, &["--listen", &address.to_string(), "--run-dir", &host.run_dir]);
     assert_eq!(next.at(), address);
-    say(&mut grace, "but all is well", &mut [&mut ada]);
-    let mut new = next.client_on(0);
-    hello(&mut new, "New");
-    // Without clients they have nothing left to do.
-    drop((ada, grace));
+    // What clients of the old workers say does not reach those of the new. So their transports close,
+    // without a packet that would keep them from coming back.
+    for client in [&mut ada, &mut grace] {
+        while let Frame::Text(packet) = client.receive_frame() {
+            assert!(packet.starts_with("2["), "{packet}");
+        }
+    }
+    // Whoever polls on a connection of its own is told that the session is gone.
+    RawHttp::connect(address).get(&polling.target).expect(400, UNKNOWN);
+    // They come back, and all hear one another again.
+    let (mut ada, mut grace) = (next.client_on(0), next.client_on(1));
+    hello(&mut ada, "Ada");
+    hello(&mut grace, "Grace");
+    say(&mut grace, "all is well", &mut [&mut ada]);
     let ended = || workers.iter().all(|pid| test_kill_process(*pid).is_err());
     assert!(eventually(PATIENCE, ended), "the orphans end");
 }
@@ -425,17 +465,40 @@ fn health_and_metrics_are_of_the_whole_host() {
     assert_eq!(health.status, 200);
     let health: Value = serde_json::from_str(health.text()).expect("JSON");
     assert_eq!((&health["status"], &health["ready"]), (&"serving".into(), &2.into()));
-    let metrics = http.get("/metrics");
-    for worker in ["0", "1"] {
-        for family in ["sedge_sessions", "sedge_bus_peers"] {
-            let line = format!("{family}{{worker=\"{worker}\"");
-            assert!(metrics.text().contains(&line), "{line}: {}", metrics.text());
+    // The port of the clients says the same as the admin address, whichever worker it comes to.
+    for address in [admin, host.at(), host.at()] {
+        let metrics = RawHttp::connect(address).get("/metrics");
+        for worker in ["0", "1"] {
+            for family in ["sedge_worker_up", "sedge_sessions", "sedge_bus_peers"] {
+                let line = format!("{family}{{worker=\"{worker}\"");
+                assert!(metrics.text().contains(&line), "{line}: {}", metrics.text());
+            }
+            let lost = format!("sedge_log_lines_lost_total{{worker=\"{worker}\"}} 0\n");
+            assert!(metrics.text().contains(&lost), "{}", metrics.text());
         }
+        assert!(metrics.text().contains("sedge_cluster_log_lines_lost_total 0\n"));
+        // Each family is named once, however many workers have it.
+        let types = metrics.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
     }
-    // Each family is named once, however many workers have it.
-    let types = metrics.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let names: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+}
+
+#[test]
+fn a_worker_without_a_supervisor_says_its_own_metrics() {
+    let base = free_ports(1);
+    let mut host = start(1, &["--worker-ports", &format!("127.0.0.1:{base}")]);
+    let mut kept = RawHttp::connect(SocketAddr::from(([127, 0, 0, 1], base)));
+    let _client = host.client_on(0);
+    assert!(kept.get("/metrics").text().contains("sedge_worker_up{worker=\"0\"} 1\n"));
+    host.sedge.signal(Signal::KILL);
+    host.sedge.wait_for_process();
+    let alone = || {
+        let metrics = kept.get("/metrics");
+        let text = metrics.text();
+        text.contains("sedge_sockets{worker=\"0\",") && !text.contains("sedge_worker_up")
+    };
+    assert!(eventually(PATIENCE, alone));
 }
 
 #[test]

@@ -2,8 +2,13 @@
 
 mod common;
 
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
 use common::{Folder, Sedge, output, sedge};
-use sedge_testkit::RawHttp;
+use rustix::process::Signal;
+use sedge_testkit::{RawHttp, free_ports};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
@@ -138,6 +143,150 @@ fn options_reach_the_server() {
 }
 
 #[test]
+fn mirror_lets_every_origin_send_cookies() {
+    let flags = ["--cors-origin", "mirror", "--cors-credentials"];
+    let server = Sedge::start(&flags);
+    let origin = [("origin", "https://anywhere.example")];
+    let target = "/socket.io/?EIO=4&transport=polling";
+    let open = RawHttp::connect(server.address).request("GET", target, &origin, b"");
+    assert_eq!(open.header("access-control-allow-origin"), Some("https://anywhere.example"));
+    assert_eq!(open.header("access-control-allow-credentials"), Some("true"));
+    server.signal(Signal::TERM);
+    let log = server.wait().log;
+    assert!(log.contains("--cors-credentials: with cors-origin mirror, every page"), "{log}");
+    let (code, _, stderr) = check("", &["--cors-origin", "*", "--cors-credentials"], &[]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("mirror"), "{stderr}");
+}
+
+/// Each option where it is often given: on the command line, in the environment, and in a file that
+/// several ways to serve share.
+#[test]
+fn the_start_says_what_has_no_effect() {
+    let folder = Folder::new();
+    let file = "workers = 3\nping-interval = '20s'\ntransports = ['websocket']\n";
+    folder.write("sedge.toml", file);
+    let mut command = sedge(&folder);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config", "sedge.toml"]);
+    command.args(["--admin", "127.0.0.1:0", "--trusted-proxy", "10.0.0.0/8", "--proxy-protocol"]);
+    command.envs([("SEDGE_RUN_DIR", "run"), ("SEDGE_UPGRADE_TIMEOUT", "5s"), ("LISTEN_FDS", "1")]);
+    let server = Sedge::run(command, folder);
+    server.signal(Signal::TERM);
+    let log = server.wait().log;
+    for words in [
+        "sedge.toml:1: workers has no effect: `sedge serve` is one process",
+        "--admin has no effect: `sedge serve` is one process",
+        "--trusted-proxy has no effect: nothing says where proxies name the client",
+        "--proxy-protocol has no effect: `sedge serve`",
+        "SEDGE_RUN_DIR has no effect: `sedge serve`",
+        "SEDGE_UPGRADE_TIMEOUT has no effect: with one transport there are no upgrades",
+        "LISTEN_FDS is set, but `sedge serve` takes no sockets",
+    ] {
+        let line = log.lines().find(|line| line.contains(words));
+        assert!(line.is_some_and(|line| line.contains("WARN")), "{words}: {log}");
+    }
+    assert_eq!(log.matches("has no effect").count(), 6, "{log}");
+
+    let file = "method = 'weighted'\nunix-mode = '660'\n";
+    let flags = ["--trusted-proxy", "10.0.0.0/8"];
+    let (code, _, stderr) = check(file, &flags, &[("SEDGE_NODE_NAME", "a"), ("SEDGE_DEMO", "off")]);
+    assert_eq!(code, Some(0), "{stderr}");
+    for words in [
+        "sedge.toml:1: method: all workers weigh the same",
+        "sedge.toml:2: unix-mode has no effect: there is no listen-unix",
+        "--trusted-proxy has no effect: nothing says where proxies name the client",
+        "SEDGE_NODE_NAME has no effect: only the demo shows it",
+    ] {
+        assert!(stderr.contains(words), "{words}: {stderr}");
+    }
+    assert_eq!(stderr.lines().count(), 4, "{stderr}");
+}
+
+#[test]
+fn the_application_is_told_the_client_that_a_trusted_proxy_names() {
+    for command in ["serve", "cluster"] {
+        for (trusted, told) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
+            let folder = Folder::new();
+            let mut program = sedge(&folder);
+            program.args([command, "--listen", "127.0.0.1:0", "--log-level", "sedge=debug"]);
+            program.args(["--trusted-proxy", trusted, "--forwarded", "x-forwarded-for"]);
+            if command == "cluster" {
+                program.args(["--workers", "2", "--run-dir", "run"]);
+            }
+            let server = Sedge::run(program, folder);
+            let mut http = RawHttp::connect(server.address);
+            let proxied = [("x-forwarded-for", "203.0.113.7")];
+            let target = "/socket.io/?EIO=4&transport=polling";
+            let open = http.request("GET", target, &proxied, b"");
+            let sid = open.text().split('"').nth(3).expect("OPEN names the session").to_owned();
+            let target = format!("{target}&sid={sid}");
+            http.post(&target, "40").expect(200, "ok");
+            assert!(http.get(&target).text().contains("\"server\""));
+            // Nobody is left to be let go in batches.
+            http.post(&target, "1").expect(200, "ok");
+            server.signal(Signal::TERM);
+            let log = server.wait().log;
+            let line = log.lines().find(|line| line.contains("somebody came"));
+            let line = line.unwrap_or_else(|| panic!("{log}"));
+            assert_eq!(line.contains("203.0.113.7"), told, "{line}");
+            assert_eq!(line.contains("127.0.0.1"), !told, "{line}");
+        }
+    }
+}
+
+#[test]
+fn port_is_listened_on_by_all_addresses() {
+    for command in ["serve", "cluster"] {
+        let folder = Folder::new();
+        let port = free_ports(1);
+        let mut program = sedge(&folder);
+        program.args([command, "--no-demo"]).env("PORT", port.to_string());
+        if command == "cluster" {
+            program.args(["--workers", "1", "--run-dir", "run"]);
+        }
+        let server = Sedge::run(program, folder);
+        assert!(server.address.ip().is_unspecified(), "{}", server.address);
+        assert_eq!(server.address.port(), port);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(RawHttp::connect(address).get("/health").status, 200);
+    }
+    let (code, _, stderr) = check("", &[], &[("PORT", "http")]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.starts_with("sedge: PORT: "), "{stderr}");
+}
+
+/// As in a container.
+#[test]
+fn the_first_process_says_that_nobody_outside_reaches_it() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: it takes root to be the first process of a system");
+        return;
+    }
+    let warning = "only the container itself reaches 127.0.0.1:";
+    for (listen, warned) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+        let folder = Folder::new();
+        let mut command = Command::new("unshare");
+        command.current_dir(folder.path()).stdin(Stdio::null());
+        command.args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_sedge"), "serve"]);
+        command.args(["--listen", listen]);
+        let log = Sedge::run(command, folder).kill();
+        assert_eq!(log.contains(warning), warned, "{log}");
+    }
+}
+
+#[test]
+fn a_unix_socket_has_the_mode_that_its_proxy_needs() {
+    let folder = Folder::new();
+    let path = folder.path().join("front.sock");
+    let mut command = sedge(&folder);
+    command.args(["--workers", "1", "--run-dir", "run", "--listen", "127.0.0.1:0"]);
+    command.args(["--listen-unix", path.to_str().expect("UTF-8"), "--unix-mode", "660"]);
+    let _server = Sedge::run(command, folder);
+    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+}
+
+#[test]
 fn several_addresses_are_listened_on() {
     let mut server = Sedge::start(&["--listen", "127.0.0.1:0"]);
     let second = server.next_address("http");
@@ -164,7 +313,7 @@ fn a_port_in_use_is_told_with_a_hint() {
 #[test]
 fn the_log_can_be_json() {
     let server = Sedge::start(&["--log-format", "json"]);
-    server.signal(rustix::process::Signal::TERM);
+    server.signal(Signal::TERM);
     let end = server.wait();
     assert!(!end.log.is_empty());
     for line in end.log.lines() {

@@ -3,11 +3,18 @@
 mod common;
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::{Folder, Sedge};
-use sedge_testkit::{DEADLINE, RawHttp, SioClient};
+use rustix::process::Signal;
+use sedge_testkit::{DEADLINE, RawHttp, SioClient, eventually, free_ports};
+
+/// Processes have to start on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The samples of `/metrics`: each series with its value.
 fn metrics(http: &mut RawHttp) -> HashMap<String, u64> {
@@ -38,7 +45,109 @@ fn health_is_ok_for_get_and_head() {
     assert_eq!(response.header("content-type"), Some("application/json"));
     assert_eq!(response.header("cache-control"), Some("no-store"));
     let refused = http.post("/health", "x");
-    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    let methods = Some("GET, HEAD, OPTIONS");
+    assert_eq!((refused.status, refused.header("allow")), (405, methods));
+}
+
+/// Sends a request as written and returns the whole answer.
+fn raw(server: &Sedge, request: &str) -> String {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}
+
+/// HAProxy's check, unless it is told otherwise, and those of its kind.
+#[test]
+fn a_balancer_may_ask_by_options() {
+    for flags in [&[][..], &["--no-demo"]] {
+        let server = Sedge::start(flags);
+        for target in ["/", "*", "/health", "/metrics"] {
+            let response = raw(&server, &format!("OPTIONS {target} HTTP/1.0\r\n\r\n"));
+            assert!(response.starts_with("HTTP/1.0 204 No Content\r\n"), "{target}: {response}");
+            let head = response.to_ascii_lowercase();
+            assert!(head.contains("\r\nallow: get, head, options\r\n"), "{target}: {response}");
+            assert!(response.ends_with("\r\n\r\n"), "{target}: {response}");
+        }
+        for method in ["GET", "HEAD"] {
+            let response = raw(&server, &format!("{method} /health HTTP/1.0\r\n\r\n"));
+            assert!(response.starts_with("HTTP/1.0 200 OK\r\n"), "{method}: {response}");
+        }
+        let response = raw(&server, "OPTIONS /nothing HTTP/1.0\r\n\r\n");
+        assert!(response.starts_with("HTTP/1.0 404 Not Found\r\n"), "{response}");
+    }
+}
+
+#[test]
+fn a_balancer_that_asks_by_options_sees_the_end_coming() {
+    let server = Sedge::start(&["--drain-delay", "1m"]);
+    server.signal(Signal::TERM);
+    let leaving = || raw(&server, "OPTIONS / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 503 ");
+    assert!(eventually(DEADLINE, leaving));
+}
+
+/// HAProxy in a folder; dropping it ends it.
+struct HaProxy {
+    process: Child,
+    folder: Folder,
+}
+
+impl HaProxy {
+    /// One server, checked as HAProxy does unless it is told otherwise. `None` if there is no HAProxy here.
+    fn start(server: SocketAddr) -> Option<HaProxy> {
+        let folder = Folder::new();
+        let (port, place) = (free_ports(1), folder.path().display().to_string());
+        let configuration = format!(
+            "global\n stats socket {place}/stats.sock\n\
+             defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
+             listen front\n bind 127.0.0.1:{port}\n option httpchk\n\
+             server only {server} check inter 50ms rise 1 fall 1\n"
+        );
+        let file = folder.write("haproxy.cfg", &configuration);
+        // Debian has it where only root's path leads.
+        let process = ["haproxy", "/usr/sbin/haproxy"].into_iter().find_map(|program| {
+            let mut command = Command::new(program);
+            command.args(["-db", "-f", &file]).stdout(Stdio::null()).stderr(Stdio::null());
+            match command.spawn() {
+                Ok(process) => Some(process),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => panic!("{program}: {error}"),
+            }
+        })?;
+        Some(HaProxy { process, folder })
+    }
+
+    /// Whether the last check of the server ended in this way.
+    fn has_seen(&self, outcome: &str) -> bool {
+        let Ok(mut stream) = UnixStream::connect(self.folder.path().join("stats.sock")) else {
+            return false;
+        };
+        let mut text = String::new();
+        let asked =
+            stream.write_all(b"show stat\n").and_then(|()| stream.read_to_string(&mut text));
+        asked.is_ok() && text.lines().any(|l| l.starts_with("front,only,") && l.contains(outcome))
+    }
+}
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn haproxy_finds_it_up_and_then_draining() {
+    let server = Sedge::start(&["--drain-delay", "1m"]);
+    let Some(haproxy) = HaProxy::start(server.address) else {
+        eprintln!("skipped: there is no HAProxy here");
+        return;
+    };
+    assert!(eventually(PATIENCE, || haproxy.has_seen(",L7OK,204,")));
+    server.signal(Signal::TERM);
+    assert!(eventually(PATIENCE, || haproxy.has_seen(",L7STS,503,")));
 }
 
 #[test]
@@ -134,7 +243,7 @@ fn without_the_client_the_page_says_what_to_do() {
     assert!(response.text().contains("npm install socket.io-client"));
     assert!(response.text().contains("--client-dir"));
     assert!(response.header("content-security-policy").is_some());
-    server.signal(rustix::process::Signal::TERM);
+    server.signal(Signal::TERM);
     let log = server.wait().log;
     assert!(log.contains("npm install socket.io-client"), "{log}");
 }

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -15,14 +14,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
-use crate::limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_TIMEOUT};
+use crate::accept;
+use crate::error::ClusterError;
+use crate::limits::ADMIN_HEAD_TIMEOUT;
 use crate::listen::open_tcp;
-use crate::{ClusterError, metrics, tasks};
+use crate::metrics;
 
-/// What the admin address tells.
-pub(crate) trait Told {
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
+/// Who is asked on the admin address.
+pub(crate) trait Host {
     /// Whether connections should be sent here, and a text of JSON that says more.
     fn health(&self) -> (bool, String);
 
@@ -38,47 +40,55 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ClusterError> {
 }
 
 /// Answers until the cluster ends.
-pub(crate) async fn serve(told: Rc<impl Told + 'static>, listener: TcpListener) {
-    let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let told = Rc::clone(&told);
-        tasks::spawn_local(async move {
-            let _permit = permit;
-            let service = service_fn(|request| answer(&*told, request));
+pub(crate) async fn serve(host: Rc<impl Host + 'static>, listener: TcpListener) {
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    let answer = |stream| {
+        let host = Rc::clone(&host);
+        async move {
+            let service = service_fn(|request| answer(&*host, request));
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(ADMIN_HEAD_TIMEOUT);
             if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
                 tracing::debug!(%error, "a connection to the admin address has failed");
             }
-        });
-    }
+        }
+    };
+    accept::serve_own(accept, answer).await;
 }
 
 async fn answer(
-    told: &impl Told,
+    host: &impl Host,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path();
+    if request.method() == Method::OPTIONS && matches!(path, "*" | "/" | "/health" | "/metrics") {
+        return Ok(options(host.health().0));
+    }
     if !matches!(path, "/health" | "/metrics") {
         return Ok(response(StatusCode::NOT_FOUND, "text/plain", "Not found.\n".to_owned()));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let text = "Only GET and HEAD.\n".to_owned();
+        let text = "Only GET, HEAD and OPTIONS.\n".to_owned();
         let mut response = response(StatusCode::METHOD_NOT_ALLOWED, "text/plain", text);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response.headers_mut().insert(ALLOW, METHODS);
         return Ok(response);
     }
     if path == "/health" {
-        let (healthy, text) = told.health();
+        let (healthy, text) = host.health();
         let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         return Ok(response(status, "application/json", text));
     }
-    Ok(response(StatusCode::OK, metrics::CONTENT_TYPE, told.metrics().await))
+    Ok(response(StatusCode::OK, metrics::CONTENT_TYPE, host.metrics().await))
+}
+
+/// The methods there are. Some balancers take the answer for health, so it says what `/health` says.
+fn options(healthy: bool) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() =
+        if healthy { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE };
+    response.headers_mut().insert(ALLOW, METHODS);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn response(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use sedge_sticky::{Hash, Method};
 
+use crate::error::ClusterError;
 use crate::limits::*;
-use crate::supervisor::RestartLimits;
+use crate::listen::Listen;
 use crate::wire::control::{BusSettings, DrainOrder, Secret};
-use crate::worker::Worker;
-use crate::{ClusterError, Ended, Listen, default_run_dir};
 
 /// A cluster on one host: a supervisor and its workers, all of them processes of one program.
 ///
@@ -55,7 +54,7 @@ pub struct ClusterBuilder {
     pub(crate) activation: bool,
     pub(crate) port_per_worker: Option<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
-    pub(crate) run_dir: PathBuf,
+    pub(crate) run_dir: Option<PathBuf>,
     pub(crate) routing: sedge_sticky::Config,
     pub(crate) version: String,
     pub(crate) heartbeat_interval: Duration,
@@ -70,7 +69,17 @@ pub struct ClusterBuilder {
     pub(crate) start_patience: Duration,
     pub(crate) pass_queue_max: usize,
     pub(crate) bus: BusSettings,
+    pub(crate) metrics: Vec<Box<dyn Fn() -> String>>,
     pub(crate) on_serving: Option<OnServing>,
+}
+
+/// The limits of crash loops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestartLimits {
+    /// Ends in a row that make one.
+    pub(crate) crashes_max: u32,
+    /// The pace in one.
+    pub(crate) crash_loop_delay: Duration,
 }
 
 pub(crate) type OnServing = Box<dyn FnOnce(&[String])>;
@@ -99,7 +108,7 @@ impl Default for ClusterBuilder {
             activation: false,
             port_per_worker: None,
             admin: None,
-            run_dir: default_run_dir(),
+            run_dir: None,
             routing: sedge_sticky::Config::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
@@ -111,8 +120,8 @@ impl Default for ClusterBuilder {
             },
             drain: DrainOrder {
                 deadline_ms: millis(DEFAULT_DRAIN_DEADLINE),
-                interval_ms: 100,
-                jitter_percent: 30,
+                interval_ms: millis(DEFAULT_DRAIN_INTERVAL),
+                jitter_percent: DEFAULT_DRAIN_JITTER_PERCENT,
                 replaced: false,
             },
             drain_delay: Duration::ZERO,
@@ -122,6 +131,7 @@ impl Default for ClusterBuilder {
             start_patience: DEFAULT_START_PATIENCE,
             pass_queue_max: DEFAULT_PASS_QUEUE_MAX,
             bus: BusSettings::default(),
+            metrics: Vec::new(),
             on_serving: None,
         }
     }
@@ -189,9 +199,15 @@ impl ClusterBuilder {
         self
     }
 
-    /// Where the control socket and the workers' sockets are. Default: [`default_run_dir`].
+    /// Where the control socket and the workers' sockets are. Default: [`default_run_dir`](crate::default_run_dir) of the first port
+    /// that the cluster listens on, so that clusters on different ports can run side by side.
+    ///
+    /// What is missing of the path is made. No part of it may belong to another user than this one and root,
+    /// or be open to be written to by others. A directory that is, such as a volume of a container, gets a
+    /// private one inside. If nothing can be written there, the names of the sockets are in Linux's abstract
+    /// namespace.
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.run_dir = path.into();
+        self.run_dir = Some(path.into());
         self
     }
 
@@ -263,7 +279,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long workers may take to close their clients and end. Default 10 s.
+    /// How long workers may take to close their clients and end. Default 7 s; one that needs a second more is
+    /// killed.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.drain.deadline_ms = deadline.as_millis() as u64;
         self
@@ -284,7 +301,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long workers serve on without a supervisor, at most. Default 600 s.
+    /// How long workers serve on without a supervisor, at most. If another one takes its place, they let
+    /// their clients go at once, in batches. Default 600 s.
     pub fn orphan_deadline(mut self, deadline: Duration) -> Self {
         self.orphan_deadline = deadline;
         self
@@ -301,6 +319,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Adds to the metrics of the host a text in Prometheus' text format, which the supervisor asks for. Its
+    /// families must be none of the workers'.
+    pub fn metrics_from(mut self, ask: impl Fn() -> String + 'static) -> Self {
+        self.metrics.push(Box::new(ask));
+        self
+    }
+
     /// Is called once, in the supervisor, when every worker has had its chance to start and at least
     /// one is ready. It is told where the cluster listens, such as `127.0.0.1:3000`.
     pub fn on_serving(mut self, call: impl FnOnce(&[String]) + 'static) -> Self {
@@ -310,28 +335,7 @@ impl ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// Runs the cluster to its end.
-    ///
-    /// The process that calls this first becomes the supervisor. It starts its own program again for
-    /// each worker, with the same arguments; there this same call runs `worker`. So whatever a program
-    /// does before it happens in every process. In workers, standard input is `/dev/null`.
-    ///
-    /// Needs a tokio runtime with I/O and time. A worker whose runtime is blocked for longer than the
-    /// heartbeat allows is killed and replaced.
-    pub async fn run<F, E>(self, worker: F) -> Result<Ended, ClusterError>
-    where
-        F: AsyncFnOnce(Worker) -> Result<(), E>,
-        E: fmt::Display,
-    {
-        if std::env::var_os(crate::WORKER_VARIABLE).is_some() {
-            crate::worker::run(self.version, worker).await
-        } else {
-            self.check()?;
-            crate::supervisor::run(self).await
-        }
-    }
-
-    fn check(&self) -> Result<(), ClusterError> {
+    pub(crate) fn check(&self) -> Result<(), ClusterError> {
         if self.workers == 0 || self.workers > WORKERS_MAX {
             return Err(ClusterError::Workers(self.workers));
         }

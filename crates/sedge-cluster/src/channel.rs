@@ -43,6 +43,14 @@ impl Channel {
         self.socket.when_ready(Interest::WRITABLE, send).await
     }
 
+    /// Waits until `send`, which sends something, does something else than `WouldBlock`.
+    pub(crate) async fn when_writable<T>(
+        &self,
+        mut send: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.socket.when_ready(Interest::WRITABLE, |_| send()).await
+    }
+
     /// Sends a message, waiting at most for `patience`: then `TimedOut`.
     pub(crate) async fn send_within(
         &self,

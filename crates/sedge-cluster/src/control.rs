@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::limits::{ANSWER_BYTES_MAX, COMMAND_TIMEOUT};
-use crate::run_dir::control_path;
+use crate::local;
+use crate::run_dir::control_paths;
 use crate::wire::command::{Answer, Command};
 
 pub use crate::wire::command::{ClusterState, Status, WorkerState, WorkerStatus};
@@ -37,7 +38,7 @@ pub fn status(run_dir: &Path) -> Result<Status, ControlError> {
     match ask(run_dir, &Command::Status)? {
         Answer::Status(status) => Ok(*status),
         Answer::Refused { reason } => Err(ControlError::Refused(reason)),
-        Answer::Done => Err(ControlError::Unknown),
+        Answer::Done | Answer::Metrics { .. } => Err(ControlError::Unknown),
     }
 }
 
@@ -56,19 +57,12 @@ fn begin(run_dir: &Path, command: &Command) -> Result<(), ControlError> {
     match ask(run_dir, command)? {
         Answer::Done => Ok(()),
         Answer::Refused { reason } => Err(ControlError::Refused(reason)),
-        Answer::Status(_) => Err(ControlError::Unknown),
+        Answer::Status(_) | Answer::Metrics { .. } => Err(ControlError::Unknown),
     }
 }
 
 fn ask(run_dir: &Path, command: &Command) -> Result<Answer, ControlError> {
-    let path = control_path(run_dir);
-    let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ControlError::NotRunning(path)
-        }
-        io::ErrorKind::PermissionDenied => ControlError::Forbidden(path),
-        _ => ControlError::NoAnswer(error),
-    })?;
+    let mut stream = connect(run_dir)?;
     let mut line = serde_json::to_vec(command).map_err(|_| ControlError::Unknown)?;
     line.push(b'\n');
     let mut answer = String::new();
@@ -84,6 +78,33 @@ fn ask(run_dir: &Path, command: &Command) -> Result<Answer, ControlError> {
         return Err(ControlError::NoAnswer(io::ErrorKind::UnexpectedEof.into()));
     }
     serde_json::from_str(&answer).map_err(|_| ControlError::Unknown)
+}
+
+/// Connects wherever the control socket is.
+fn connect(run_dir: &Path) -> Result<UnixStream, ControlError> {
+    let paths = control_paths(run_dir);
+    for path in &paths {
+        let error = match local::connect(path) {
+            Ok(stream) => return check_owner(stream, path),
+            Err(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::InvalidInput => {}
+            io::ErrorKind::PermissionDenied => return Err(ControlError::Forbidden(path.clone())),
+            _ => return Err(ControlError::NoAnswer(error)),
+        }
+    }
+    let first = paths.into_iter().next();
+    Err(ControlError::NotRunning(first.unwrap_or_else(|| run_dir.to_owned())))
+}
+
+/// Root may ask every cluster; everybody else only asks their own.
+fn check_owner(stream: UnixStream, path: &Path) -> Result<UnixStream, ControlError> {
+    let foreign = !rustix::process::geteuid().is_root() && local::check_peer(&stream).is_err();
+    if foreign { Err(ControlError::Forbidden(path.to_owned())) } else { Ok(stream) }
 }
 
 #[cfg(test)]

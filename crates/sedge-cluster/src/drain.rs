@@ -5,13 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits::{DRAIN_BATCH_MIN, DRAIN_PACED_PERCENT};
 use crate::wire::control::DrainOrder;
-
-/// The share of the time that batches may take, in percent; the rest is for goodbyes.
-const PACED_PERCENT: u32 = 80;
-
-/// Clients that may well come back at once: with few of them nobody has to wait.
-const BATCH_MIN: usize = 20;
 
 /// A worker is to close its clients and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +28,8 @@ pub enum DrainReason {
     Replaced,
     /// Its own process was told to, by a signal.
     Signal,
-    /// The supervisor is gone, and there is nothing left to serve, or it was long ago.
+    /// The supervisor is gone, and there is nothing left to serve, or another one has taken its place, or
+    /// it was long ago.
     Orphaned,
 }
 
@@ -62,12 +58,12 @@ impl Pacing {
     /// or as many more as are needed to be through after 80 percent of the time. `random` gives
     /// numbers that need not be secret.
     pub fn batches(&self, clients: usize, mut random: impl FnMut() -> u32) -> Vec<Batch> {
-        let paced = self.within * PACED_PERCENT / 100;
+        let paced = self.within * DRAIN_PACED_PERCENT / 100;
         let intervals = match self.interval.as_micros() {
             0 => 0,
             interval => (paced.as_micros() / interval) as usize,
         };
-        let count = (intervals + 1).min(clients.div_ceil(BATCH_MIN));
+        let count = (intervals + 1).min(clients.div_ceil(DRAIN_BATCH_MIN));
         // With fewer batches than there is time for, they are done early.
         let paced = paced.min(self.interval * count as u32);
         let jitter = self.interval * u32::from(self.jitter_percent.min(50)) / 100;

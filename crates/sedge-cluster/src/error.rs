@@ -62,7 +62,7 @@ pub enum ClusterError {
     /// The process was started as a worker, without a channel to a supervisor.
     #[error(
         "{} is set, but standard input is no channel to a supervisor: a worker can only be started by one",
-        crate::WORKER_VARIABLE
+        crate::wire::control::WORKER_VARIABLE
     )]
     NoChannel,
     /// The supervisor ended before the worker was ready, or speaks another version.

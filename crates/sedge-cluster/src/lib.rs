@@ -11,26 +11,32 @@
 //! - [`Worker`]: what a worker gets: its identity, connections, siblings, the bus;
 //! - [`drain`]: closing clients in order;
 //! - [`control`]: asking a running supervisor, as `sedge status` does;
+//! - [`signals`]: the signals that a server heeds;
 //! - [`limits`]: every bound, with its reason.
 //!
 //! This crate knows connections, workers and bytes, and nothing of Socket.IO. It needs Linux.
 
 #![cfg(target_os = "linux")]
 
+mod accept;
 mod admin;
 mod builder;
 pub mod bus;
 mod channel;
 pub mod control;
 pub mod drain;
+mod ended;
 mod error;
 mod fd;
 mod interest;
 pub mod limits;
 mod listen;
+mod local;
 mod metrics;
 mod passed;
+mod run;
 mod run_dir;
+pub mod signals;
 mod supervisor;
 mod tasks;
 mod wire;
@@ -40,13 +46,11 @@ pub use builder::{Cluster, ClusterBuilder};
 pub use bus::UnixBus;
 pub use control::{ClusterState, Status, WorkerState, WorkerStatus};
 pub use drain::{Batch, Drain, DrainReason, Pacing};
+pub use ended::Ended;
 pub use error::ClusterError;
 pub use listen::Listen;
 pub use passed::{Passed, Stream};
 pub use run_dir::default_run_dir;
-pub use supervisor::Ended;
-pub use wire::control::Stats;
-pub use worker::{Connections, Drains, NotPassed, PassReason, Siblings, Worker};
 
-/// The environment variable that makes a process a worker. Only a supervisor sets it.
-pub const WORKER_VARIABLE: &str = "SEDGE_WORKER";
+pub use wire::control::{Stats, WORKER_VARIABLE};
+pub use worker::{Connections, Drains, HostMetrics, NotPassed, PassReason, Siblings, Worker};

@@ -23,6 +23,9 @@ pub(crate) const DEFAULT_HEARTBEATS_MISSED_MAX: u32 = 10;
 /// of processor time, and the others are better off.
 pub(crate) const HEARTBEATS_MISSED_SUSPECT: u32 = 3;
 
+/// Between two looks at a worker's work that stands still: it is found to go on again soon after it does.
+pub(crate) const PROGRESS_LOOK: Duration = Duration::from_millis(20);
+
 /// A worker that served for this long has not failed at its start: its next end is the first.
 pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(30);
 
@@ -42,17 +45,26 @@ pub(crate) const DEFAULT_CRASH_LOOP_DELAY: Duration = Duration::from_secs(30);
 /// For a worker that has closed its channel to end: what remains is the end of `main`.
 pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For clients to be closed when the cluster ends.
-pub(crate) const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// For clients to be closed when the cluster ends. Together with what follows it is 8 s: `docker stop`
+/// kills after 10 s.
+pub(crate) const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(7);
 
 /// What a worker gets beyond the deadline before it is killed: its goodbyes are under way.
-pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Between two batches of clients that are closed, and how far that may deviate, in percent.
+pub(crate) const DEFAULT_DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const DEFAULT_DRAIN_JITTER_PERCENT: u8 = 30;
+/// The share of the time that batches may take, in percent; the rest is for goodbyes.
+pub(crate) const DRAIN_PACED_PERCENT: u32 = 80;
+/// Clients that may well come back at once: with few of them nobody has to wait.
+pub(crate) const DRAIN_BATCH_MIN: usize = 20;
 
 /// How long workers serve on without a supervisor, at most: a service manager has started another
-/// one long before, and its clients are spread over the new workers.
+/// one long before, to whose workers their clients go.
 pub(crate) const DEFAULT_ORPHAN_DEADLINE: Duration = Duration::from_mins(10);
 
-/// Between two looks of an orphan at whether it still has connections.
+/// Between two looks of an orphan at whether it still has connections, and whether a successor serves.
 pub(crate) const ORPHAN_LOOK: Duration = Duration::from_millis(250);
 
 /// Between the line of the log that says why a worker ends itself and its end: a log may be written by a
@@ -105,6 +117,9 @@ pub(crate) const PASS_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 pub(crate) const REFUSAL_LINGER_BYTES_MAX: usize = 64 * 1024;
 
+/// Between two looks at whether all refusals have ended, when the cluster ends.
+pub(crate) const REFUSAL_LOOK: Duration = Duration::from_millis(5);
+
 /// Refusals under way at a time; beyond it connections are closed without an answer.
 pub(crate) const REFUSALS_MAX: usize = 1024;
 
@@ -136,6 +151,10 @@ pub(crate) const TEXT_PART_BYTES: usize = 8 * 1024;
 /// Bytes of one worker's metrics: hundreds of shards.
 pub(crate) const METRICS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Requests that may wait for one worker, such as those for its metrics; beyond it, those are answered
+/// without it.
+pub(crate) const REQUESTS_WAITING_MAX: usize = 8;
+
 /// For all workers to answer with their metrics.
 pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -157,6 +176,12 @@ pub(crate) const COMMAND_BYTES_MAX: usize = 4096;
 /// Bytes of an answer there: 256 workers at about 400 bytes.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of an answer with the metrics of a host: 256 workers with far more than the server's.
+pub(crate) const HOST_METRICS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long a worker says the same metrics of the host again: whoever asks often costs all workers little.
+pub(crate) const HOST_METRICS_FRESH: Duration = Duration::from_secs(1);
+
 /// For a request to arrive and to be answered.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -165,6 +190,9 @@ pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// For the head of a request on the admin address.
 pub(crate) const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Symbolic links on the way to the run directory, as many as the kernel follows.
+pub(crate) const SYMLINKS_MAX: usize = 40;
 
 /// Bytes of a Unix socket's path, its final zero included.
 pub(crate) const SOCKET_PATH_BYTES: usize = 108;
@@ -218,5 +246,6 @@ const _: () = assert!(TEXT_PART_BYTES * 6 + 1024 <= CONTROL_BYTES_MAX);
 const _: () = assert!(FAILURE_BYTES_MAX * 6 + 1024 <= CONTROL_BYTES_MAX);
 const _: () =
     assert!(SECRET_BYTES_MAX * 2 * (1 + PREVIOUS_SECRETS_MAX) + 16 * 1024 <= CONTROL_BYTES_MAX);
+const _: () = assert!(DEFAULT_DRAIN_DEADLINE.as_secs() + DRAIN_GRACE.as_secs() <= 8);
 const _: () = assert!(HEARTBEATS_MISSED_SUSPECT < DEFAULT_HEARTBEATS_MISSED_MAX);
 const _: () = assert!(WORKERS_MAX as usize - 1 <= BUS_HELLOS_MAX);

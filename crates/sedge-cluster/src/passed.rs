@@ -1,6 +1,10 @@
 //! Connections on their way between processes.
+//!
+//! Whoever passes a connection keeps it until it was taken, which the other side says with a
+//! [`Receipt`], before it serves it: a connection is served by one process, and one that ends before it
+//! has taken it loses nothing.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -77,17 +81,88 @@ impl Passed {
     }
 }
 
+/// What the other side says of each connection it is sent, in the order of their arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// It has the connection, and is about to serve it.
+    Taken,
+    /// The connection did not arrive with its message, for want of descriptors.
+    NotArrived,
+}
+
+impl Receipt {
+    /// Says it. May be given up at any time: it is said when this returns, and not before.
+    pub(crate) async fn send(self, channel: &Channel) -> io::Result<()> {
+        let byte = [u8::from(self == Receipt::Taken)];
+        channel.send(&[IoSlice::new(&byte)], &[]).await
+    }
+
+    /// Waits for the next one. An error means that none can come any more.
+    pub(crate) async fn receive(channel: &Channel) -> io::Result<Receipt> {
+        let mut byte = [0];
+        let len = match channel.receive(&mut byte).await {
+            Ok(received) => received.len,
+            // What was said before the other side ended is still there.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                channel.receive(&mut byte).await?.len
+            }
+            Err(error) => return Err(error),
+        };
+        if len == 0 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(Receipt::from(byte))
+    }
+
+    /// The next one, if it is there.
+    pub(crate) fn try_receive(channel: &Channel) -> Option<Receipt> {
+        let mut byte = [0];
+        let received = match channel.try_receive(&mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                channel.try_receive(&mut byte)
+            }
+            received => received,
+        };
+        received.is_ok_and(|received| received.len > 0).then(|| Receipt::from(byte))
+    }
+}
+
+impl From<[u8; 1]> for Receipt {
+    fn from([byte]: [u8; 1]) -> Receipt {
+        if byte == 0 { Receipt::NotArrived } else { Receipt::Taken }
+    }
+}
+
+/// Whether sending failed because nobody will ever receive.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
+    )
+}
+
 /// What came instead of a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PassedError {
     #[error("the other side has closed")]
     Closed,
-    #[error("this process has as many descriptors open as it may: a connection was lost")]
+    #[error("this process has as many descriptors open as it may")]
     Exhausted,
     #[error("a message that carries no connection")]
     Nonsense,
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl PassedError {
+    /// What is said of the message.
+    pub(crate) fn receipt(&self) -> Receipt {
+        match self {
+            PassedError::Exhausted => Receipt::NotArrived,
+            // It would not be taken the next time either.
+            _ => Receipt::Taken,
+        }
+    }
 }
 
 /// Waits for a connection, over however many messages.
@@ -119,8 +194,6 @@ pub(crate) async fn receive(channel: &Channel, buffer: &mut [u8]) -> Result<Pass
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
-
     use super::*;
     use crate::fd;
     use crate::limits::PASSED_BYTES_MAX;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 /// Runs a future on the supervisor's thread.
@@ -13,6 +14,18 @@ pub(crate) fn spawn_local(future: impl Future<Output = ()> + 'static) -> JoinHan
 /// Runs a future on the worker's runtime.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(future)
+}
+
+/// Runs a future on this runtime, whoever asks for it.
+pub(crate) fn spawn_on(runtime: &Handle, future: impl Future<Output = ()> + Send + 'static) {
+    runtime.spawn(future);
+}
+
+/// Runs a function that blocks for a bounded time, beside the runtime.
+pub(crate) fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(run)
 }
 
 /// Runs a function on a thread of its own.

@@ -3,6 +3,9 @@
 //! An [`Application`] exists once per shard and is only ever called on that shard's thread, never
 //! re-entrantly: while one of its methods runs, no other one is called. It may call any method of its
 //! [`Shard`](crate::Shard) meanwhile.
+//!
+//! An application should not panic. A panic while a message is handled costs that session; in any other method
+//! it may end the engine, as [`Engine::failed`](crate::Engine::failed) tells.
 
 use std::fmt;
 use std::sync::Arc;

@@ -37,6 +37,7 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::builder().path("/engine.io").build()?;
+//! // It runs as long as there is a handle on it.
 //! let engine = Engine::start(config, Echo)?;
 //! let listening = engine.listen("127.0.0.1:3000".parse()?).await?;
 //! println!("listening on {}", listening.local_addr());
@@ -57,6 +58,7 @@ mod net;
 pub mod panics;
 
 // One thread and its sessions.
+mod lifeline;
 mod shard;
 mod tasks;
 
@@ -82,11 +84,14 @@ pub use engine::{Engine, Overloaded, StartError};
 pub use handshake::Handshake;
 pub use http::body::{BoxError, RequestBody, ResponseBody};
 pub use http::client_files::{ClientFiles, ClientFilesError};
-pub use http::cookie::{Cookie, SameSite};
 pub use http::cors::{Cors, CorsOrigin};
 pub use http::peer::PeerAddr;
+pub use lifeline::ShardFailure;
 pub use net::io::PassedStream;
 pub use net::passed::{NotPassed, Passed, Passing, Siblings};
+pub use sedge_protocol::cookie::{Cookie, SameSite};
+pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies};
+pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
 pub use shard::Shard;
 pub use shard::frames::SharedMessage;
 pub use shard::metrics::Metrics;

@@ -1,115 +1,86 @@
-//! Every task of this crate is spawned here.
+//! Every task and thread of this crate is spawned here, each kind by a name of its own.
+//!
+//! Tasks of a shard end with its runtime. A panic in one that serves a single connection is the end of that
+//! connection; the parts that serve all of them are [`essential`].
 
-use std::cell::Cell;
 use std::future::Future;
+use std::pin::pin;
+use std::{io, thread};
 
-use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinHandle;
+use crate::lifeline::{Lifeline, ShardFailure};
+use crate::panics;
 
-use crate::limits::{CLOSE_FRAME_TIMEOUT, LINGER_BYTES_MAX, READ_TURNS};
-use crate::net::io::Io;
-use crate::shard::outbox::Outbox;
-
-thread_local! {
-    /// Goodbyes and answers under way on this thread.
-    static LINGERING: Cell<usize> = const { Cell::new(0) };
-}
-
-/// How many closed WebSockets of this thread's shard have not finished their goodbye, and how many
-/// answers are being written.
-pub(crate) fn lingering() -> usize {
-    LINGERING.get()
-}
-
-/// An answer being written: as long as it lives, the shard's shutdown waits for it.
-pub(crate) struct LastWords(());
-
-impl LastWords {
-    pub(crate) fn new() -> LastWords {
-        LINGERING.set(LINGERING.get() + 1);
-        LastWords(())
-    }
-}
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        LINGERING.set(LINGERING.get() - 1);
-    }
-}
-
-/// Returns after the other tasks of this thread have read what had arrived when this was called.
-pub(crate) async fn let_others_read() {
-    // tokio looks for what has arrived before it goes on here. A connection that is new may have to be
-    // accepted and registered first, which is a turn each.
-    for _ in 0..READ_TURNS {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Runs a future on this thread's runtime.
-pub(crate) fn spawn_local(future: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
-    tokio::task::spawn_local(future)
-}
-
-/// Runs a future on whatever runtime calls this, on any of its threads.
-pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-    tokio::spawn(future)
-}
-
-/// Delivers the rest of an outbox, ending with a close frame, and waits for the client's, unless it
-/// has come already (`reader` is `None`).
-///
-/// Closing at once would make the kernel answer data that is still under way with a reset, and a
-/// reset takes from the client what it has not read yet.
-pub(crate) fn linger(mut io: Io, mut outbox: Outbox, mut reader: Option<MessageReader>) {
-    let last_words = LastWords::new();
-    spawn_local(async move {
-        let farewell = async {
-            while let Some(frame) = outbox.pop() {
-                io.write_all(&frame).await?;
-            }
-            io.flush().await?;
-            if reader.as_ref().is_some_and(MessageReader::is_finished) {
-                // No close frame can be made out any more, only the end of the stream. Many clients
-                // wait for the server's end first, so it comes now.
-                io.shutdown().await?;
-            }
-            // RFC 6455 §7.1.1: the server closes the TCP connection once the client's close frame is
-            // here; it does not have to wait for the client to close first.
-            let mut buffer = vec![0; 8 * 1024];
-            let mut scratch = ReadScratch::default();
-            let limits = ReadLimits::new(LINGER_BYTES_MAX);
-            let mut total = 0;
-            while let Some(reader) = &mut reader
-                && total < LINGER_BYTES_MAX
-            {
-                let n = io.read(&mut buffer).await?;
-                if n == 0 || saw_close(reader, &mut buffer[..n], &limits, &mut scratch) {
-                    break;
-                }
-                total += n;
-            }
-            io.shutdown().await
-        };
-        // Whatever goes wrong here, the session is gone and nobody waits for the answer.
-        let _ = tokio::time::timeout(CLOSE_FRAME_TIMEOUT, farewell).await;
-        drop(last_words);
-    });
-}
-
-fn saw_close(
-    reader: &mut MessageReader,
-    mut input: &mut [u8],
-    limits: &ReadLimits,
-    scratch: &mut ReadScratch,
-) -> bool {
-    loop {
-        match reader.next(&mut input, limits, scratch) {
-            Ok(Some(Incoming::Close(..))) => return true,
-            Ok(Some(_)) => {}
-            // After a frame error the reader swallows everything up to the end of the stream.
-            Ok(None) | Err(_) => return false,
+/// The thread of a shard. Whatever panics there outside of tasks ends the engine.
+pub(crate) fn shard_thread(
+    lifeline: Lifeline,
+    index: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let guarded = move || {
+        if let Err(words) = panics::catch(run) {
+            lifeline.fail(ShardFailure::new(index, "thread", words));
         }
-    }
+    };
+    // Nobody joins it: it says when it has ended.
+    thread::Builder::new().name(format!("sedge-shard-{index}")).spawn(guarded).map(drop)
+}
+
+/// A part of a shard that all its connections need, such as the driver or an accept loop: without it there is
+/// half a server, so a panic in it ends the engine.
+pub(crate) fn essential(
+    lifeline: Lifeline,
+    index: usize,
+    part: &'static str,
+    future: impl Future<Output = ()> + 'static,
+) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(async move {
+        if let Err(words) = panics::run(pin!(future)).await {
+            lifeline.fail(ShardFailure::new(index, part, words));
+        }
+    })
+}
+
+/// A connection that is served HTTP, until it ends or becomes something else.
+pub(crate) fn connection(serving: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(serving);
+}
+
+/// A WebSocket, as long as it carries or tests its session.
+pub(crate) fn websocket(task: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(task);
+}
+
+/// A connection carried to a sibling, until either end has ended.
+pub(crate) fn tunnel(tunnel: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(tunnel);
+}
+
+/// A request from another thread, until it is answered or its client has gone.
+pub(crate) fn request(answering: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(answering);
+}
+
+/// The connection over which a sibling is asked for one answer.
+pub(crate) fn inquiry(connection: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(connection);
+}
+
+/// A connection on its way to the shard of its session, which may have to wait for room in that one's queue.
+pub(crate) fn adoption(sending: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(sending);
+}
+
+/// The same from another server's runtime, once that server has let go of the connection.
+pub(crate) fn adoption_from_elsewhere(sending: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(sending);
+}
+
+/// The goodbye of a WebSocket, which has a deadline of its own.
+pub(crate) fn farewell(goodbye: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(goodbye);
+}
+
+/// What the application runs on its shard's thread.
+pub(crate) fn application(future: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(future);
 }

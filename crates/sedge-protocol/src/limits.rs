@@ -32,3 +32,21 @@ pub const CONTROL_MAX: usize = 125;
 
 /// Longest reason in bytes: a control frame holds 125, two of them are the code.
 pub const REASON_MAX: usize = CONTROL_MAX - 2;
+
+// Bodies of requests.
+
+/// Bytes of the line in front of a chunk: sixteen digits, and extensions, which nobody sends.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// Bytes of the lines behind the last chunk. Nobody reads them.
+pub const TRAILERS_BYTES_MAX: usize = 4096;
+
+// Heads of requests.
+
+/// Header lines of which the places are kept on the stack while a head is read, 32 bytes each: as many as
+/// a server allows unless told otherwise. For more, memory is allocated.
+pub const HEADERS_ON_STACK: usize = 100;
+
+/// Networks that can be trusted to name the client: the whole list of a large content network
+/// has about twenty, and each is looked at for each hop.
+pub const NETWORKS_MAX: usize = 256;

@@ -11,8 +11,8 @@ use std::time::Instant;
 use sedge_protocol::sid::{Owner, SessionId, SidCodec};
 use sedge_sticky::forwarded::Header;
 use sedge_sticky::{
-    Config, CookieKey, Decision, Hash, Home, Method, Network, Networks, Opening, Reason, Request,
-    Router, StickyCookie, Target,
+    Config, Cookie, CookieKey, Decision, Hash, Home, Method, Network, Networks, Opening, Reason,
+    Request, Router, Target,
 };
 
 const TARGETS: u8 = 16;
@@ -120,7 +120,7 @@ impl Bench {
         let learned = browser("&sid=00000000000000077777", "");
         self.decide("learned session id, of 100,000", &mut plain, &learned, Reason::Learned);
 
-        let cookie = Some(CookieKey::Sticky(StickyCookie::new("node")));
+        let cookie = Some(CookieKey::Sticky(Cookie::new("node")));
         let mut sticky = router(Config { cookie, ..Config::default() });
         let id = sticky.statuses().last().expect("there are some").id;
         let value = sticky.set_cookie(id).expect("configured");

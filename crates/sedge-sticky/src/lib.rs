@@ -21,7 +21,8 @@
 //! ```
 //!
 //! - [`router`]: the order in which a request's ties are looked at, and the table of targets;
-//! - [`head`], [`proxy`], [`forwarded`]: what a connection's first bytes say;
+//! - [`head`], [`proxy`], [`forwarded`]: what a connection's first bytes say; the first and the last are
+//!   [`sedge_protocol::request`]'s, so that the servers behind read the same;
 //! - [`target`], [`method`]: how new sessions are spread;
 //! - [`hash`]: where an address belongs; [`hash_bench`] compares the hashes;
 //! - [`cookie`]: cookies that tie a client to a target;
@@ -30,26 +31,25 @@
 #![forbid(unsafe_code)]
 
 pub mod cookie;
-pub mod forwarded;
 pub mod hash;
 pub mod hash_bench;
-pub mod head;
 mod learned;
 pub mod limits;
 pub mod method;
-pub mod network;
 pub mod proxy;
 pub mod router;
 pub mod target;
 
-pub use cookie::{CookieError, CookieKey, SameSite, StickyCookie};
+pub use cookie::CookieKey;
 pub use hash::Hash;
-pub use head::Head;
 pub use method::Method;
-pub use network::{Network, NetworkError, Networks};
 pub use router::{
-    Config, ConfigError, Counters, Decision, NoHead, Opening, Reason, Request, Route, Router,
-    SidFinding, TargetStatus,
+    Config, ConfigError, Counters, Decision, Opening, Reason, Request, Route, Router, SidFinding,
+    TargetStatus,
 };
+pub use sedge_protocol::cookie::{Cookie, CookieError, SameSite};
+pub use sedge_protocol::request::head::Head;
+pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
+pub use sedge_protocol::request::{forwarded, head};
 pub use sedge_protocol::sid::SidCodec;
 pub use target::{Availability, Home, Load, Report, Target, TargetError, TargetId};

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use sedge_protocol::limits::HEADERS_ON_STACK;
+
 /// Bytes of a request head, unless the caller says otherwise: Node's limit and the default of
 /// the servers behind, so that what is refused here would be refused there.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Header lines of a request, as in the servers behind. The parser keeps their places on the
-/// stack, 32 bytes each.
-pub const HEADERS_MAX: usize = 100;
+/// Header lines of a request, as in the servers behind.
+pub const HEADERS_MAX: usize = HEADERS_ON_STACK;
 
 /// Bytes of a PROXY header of version 1, line ending included: the longest that its specification
 /// allows.
@@ -35,10 +36,6 @@ pub const TARGET_NAME_BYTES_MAX: usize = 255;
 /// workers with 20,000 clients each. A full table takes about 20 MB and forgets what was not asked
 /// for the longest; such a session is then routed by cookie, hash or method.
 pub const LEARNED_MAX: usize = 1 << 18;
-
-/// Networks that can be trusted to name the client: the whole list of a large content network
-/// has about twenty, and each is looked at for each hop.
-pub const NETWORKS_MAX: usize = 256;
 
 /// What a client is told to wait if there is no target. A worker is replaced within a second
 /// or two, and clients that come back earlier than that only cost connections.

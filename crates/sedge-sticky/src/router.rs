@@ -16,18 +16,20 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use sedge_protocol::cookie::{CookieError, SetCookie};
+use sedge_protocol::request::Parameter;
+use sedge_protocol::request::forwarded::{Header, Proxies};
+use sedge_protocol::request::head::{self, Head, Limits, Scan};
+use sedge_protocol::request::network::Networks;
 use sedge_protocol::sid::{Owner, SessionId, SidCodec};
 use thiserror::Error;
 
-use crate::cookie::{CookieError, CookieKey, Tags, read_tag};
-use crate::forwarded::{self, Header};
+use crate::cookie::{CookieKey, Tags, read_tag};
 use crate::hash::ketama::Ring;
 use crate::hash::{AddressText, Hash, ip_hash, rendezvous};
-use crate::head::{self, Head, Parameter};
 use crate::learned::Learned;
-use crate::limits::{HEAD_BYTES_MAX, LEARNED_MAX, RETRY_AFTER};
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LEARNED_MAX, RETRY_AFTER};
 use crate::method::{self, Method};
-use crate::network::Networks;
 use crate::proxy;
 use crate::target::{
     Availability, Entry, HomeOf, Load, Purpose, Report, Table, Target, TargetError, TargetId,
@@ -84,7 +86,7 @@ impl Default for Config {
 }
 
 /// Why a configuration cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// The cookie is not one.
     #[error(transparent)]
@@ -110,21 +112,10 @@ pub enum Opening<'a> {
         /// What can be routed by.
         request: Request<'a>,
         /// What is wrong.
-        reason: NoHead,
+        reason: head::Invalid,
     },
     /// The PROXY header that is required is not there. Nobody can say who this is: close.
     NoProxyHeader(proxy::Invalid),
-}
-
-/// Why there is no head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum NoHead {
-    /// It is none.
-    #[error(transparent)]
-    Invalid(#[from] head::Invalid),
-    /// It is longer than [`Config::head_bytes_max`].
-    #[error("request head too long")]
-    TooLong,
 }
 
 /// What a decision is made from.
@@ -242,6 +233,9 @@ pub struct TargetStatus<'a> {
 #[derive(Clone, Debug)]
 pub struct Router {
     config: Config,
+    proxies: Proxies,
+    /// The cookie that ties clients to targets, if the balancer gives it out.
+    cookie: Option<SetCookie>,
     tags: Tags,
     table: Table,
     ring: Ring,
@@ -250,13 +244,18 @@ pub struct Router {
     counters: Counters,
 }
 
+fn canonical(peer: Option<IpAddr>) -> Option<IpAddr> {
+    peer.map(|peer| peer.to_canonical())
+}
+
 /// The table.
 impl Router {
     /// A router without targets.
     pub fn new(config: Config) -> Result<Router, ConfigError> {
-        if let Some(cookie) = &config.cookie {
-            cookie.validate()?;
-        }
+        let cookie = match &config.cookie {
+            Some(cookie) => cookie.compile()?,
+            None => None,
+        };
         let believes = config.proxy_protocol || config.forwarded != Header::None;
         if believes && config.trusted.is_empty() && !config.trust_unix {
             return Err(ConfigError::NobodyTrusted);
@@ -264,7 +263,14 @@ impl Router {
         if u32::try_from(config.learned_max).is_err() {
             return Err(ConfigError::LearnedMax);
         }
+        let proxies = Proxies {
+            trusted: config.trusted.clone(),
+            trust_unix: config.trust_unix,
+            header: config.forwarded,
+        };
         Ok(Router {
+            proxies,
+            cookie,
             tags: Tags::new(&config.cookie_secret),
             table: Table::default(),
             ring: Ring::default(),
@@ -375,8 +381,8 @@ impl Router {
     /// The value of `Set-Cookie` that ties a client to the target; `None` if no sticky cookie is
     /// configured, or the target is not there.
     pub fn set_cookie(&self, id: TargetId) -> Option<String> {
-        let Some(CookieKey::Sticky(cookie)) = &self.config.cookie else { return None };
-        Some(cookie.text(self.table.get(id)?.tag))
+        let tag = self.table.get(id)?.tag;
+        self.cookie.as_ref()?.with(&format!("{tag:016x}"))
     }
 }
 
@@ -392,9 +398,8 @@ impl Router {
     /// Reads the first bytes of a connection of this peer (`None` for Unix sockets), with the PROXY header
     /// if one is required. It allocates nothing.
     pub fn read<'a>(&self, bytes: &'a [u8], peer: Option<IpAddr>) -> Opening<'a> {
-        let mut request =
-            Request { peer: peer.map(|peer| peer.to_canonical()), ..Request::default() };
-        if self.config.proxy_protocol && self.trusts(request.peer) {
+        let mut request = Request { peer: canonical(peer), ..Request::default() };
+        if self.config.proxy_protocol && self.proxies.trusts(request.peer) {
             match proxy::parse(bytes) {
                 proxy::State::Partial => return Opening::Partial,
                 proxy::State::Invalid(reason) => return Opening::NoProxyHeader(reason),
@@ -404,29 +409,32 @@ impl Router {
                 }
             }
         }
-        let rest = bytes.get(request.proxy_len..).unwrap_or_default();
-        match head::parse_within(rest, self.config.head_bytes_max) {
-            head::State::Partial => Opening::Partial,
-            head::State::Complete { head, len } => {
-                Opening::Request(Request { head: Some(head), head_len: len, ..request })
-            }
-            head::State::Invalid(reason) => Opening::NoHead { request, reason: reason.into() },
-            head::State::TooLong => Opening::NoHead { request, reason: NoHead::TooLong },
-        }
+        self.read_head(bytes, request)
     }
 
-    fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        peer.map_or(self.config.trust_unix, |peer| self.config.trusted.contains(peer))
+    /// Reads a connection whose PROXY header has been taken already: `peer` is whom it named.
+    pub fn read_behind_proxy<'a>(&self, bytes: &'a [u8], peer: Option<IpAddr>) -> Opening<'a> {
+        self.read_head(bytes, Request { peer: canonical(peer), ..Request::default() })
+    }
+
+    fn read_head<'a>(&self, bytes: &'a [u8], request: Request<'a>) -> Opening<'a> {
+        let rest = bytes.get(request.proxy_len..).unwrap_or_default();
+        let limits = Limits { bytes_max: self.config.head_bytes_max, headers_max: HEADERS_MAX };
+        match head::scan(rest, limits) {
+            Scan::Partial => Opening::Partial,
+            Scan::Complete(layout) => {
+                let (head, head_len) = (Some(layout.head(rest)), layout.len());
+                Opening::Request(Request { head, head_len, ..request })
+            }
+            Scan::Invalid(reason) => Opening::NoHead { request, reason },
+        }
     }
 
     /// The client's address, as far as those who stand in front can be believed.
     pub fn client(&self, request: &Request<'_>) -> Option<IpAddr> {
-        match &request.head {
-            Some(head) if self.trusts(request.peer) => {
-                forwarded::client(head, request.peer, self.config.forwarded, &self.config.trusted)
-            }
-            _ => request.peer,
-        }
+        let forwarded =
+            |head: Head<'_>| self.proxies.client(|name| head.values(name), request.peer).address;
+        request.head.and_then(forwarded).or(request.peer)
     }
 
     /// Decides, and counts what it assigns. `random` must be 64 random bits; only some methods look at
@@ -468,7 +476,7 @@ impl Router {
             self.assign(target, purpose);
             return to(target, Reason::Cookie, sid);
         }
-        let set_cookie = matches!(self.config.cookie, Some(CookieKey::Sticky(_)));
+        let set_cookie = self.cookie.is_some();
         let hashed = self.config.hash.and_then(|hash| {
             let address = self.client(request)?;
             self.by_hash(hash, address, purpose)

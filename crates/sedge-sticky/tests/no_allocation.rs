@@ -6,8 +6,8 @@ use allocation_counter::measure;
 use sedge_protocol::sid::{Owner, SessionId, SidCodec};
 use sedge_sticky::forwarded::Header;
 use sedge_sticky::{
-    Availability, Config, CookieKey, Decision, Hash, Home, Method, Networks, Opening, Reason,
-    Request, Router, StickyCookie, Target, proxy,
+    Availability, Config, Cookie, CookieKey, Decision, Hash, Home, Method, Networks, Opening,
+    Reason, Request, Router, Target, proxy,
 };
 
 const TARGETS: u8 = 20;
@@ -98,7 +98,7 @@ fn new_sessions() {
 
 #[test]
 fn cookies_and_proxies() {
-    let cookie = StickyCookie::new("node").max_age(Duration::from_hours(1));
+    let cookie = Cookie::new("node").max_age(Duration::from_hours(1));
     let trusted = Networks::new(["10.0.0.0/8".parse().unwrap()]).unwrap();
     for forwarded in [Header::XForwardedFor, Header::Forwarded] {
         let mut router = router(Config {

@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use clap::Parser;
 use sedge::extract::{Ack, Data, State};
 use sedge::{EmitError, ListenOptions, Namespace, Server, Socket};
-use sedge_cluster::{Cluster, Worker, default_run_dir};
+use sedge_cluster::{Cluster, Worker};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -35,8 +35,9 @@ struct Options {
     #[arg(long, default_value = "2")]
     workers: u16,
     /// Where the processes' own sockets are: `sedge status --run-dir` finds the cluster there.
-    #[arg(long, default_value_os_t = default_run_dir())]
-    run_dir: PathBuf,
+    /// Left out, it is chosen by the port, as `sedge status --listen` does.
+    #[arg(long)]
+    run_dir: Option<PathBuf>,
 }
 
 /// What one worker knows. Another process has another one of these.
@@ -133,11 +134,13 @@ async fn work(worker: Worker) -> Result<(), Error> {
 async fn main() -> Result<ExitCode, Error> {
     tracing_subscriber::fmt::init();
     let options = Options::parse();
-    let cluster = Cluster::builder()
+    let mut cluster = Cluster::builder()
         .listen(options.listen)
         .workers(options.workers)
-        .run_dir(options.run_dir)
         .on_serving(|addresses| println!("listening on http://{}", addresses.join(", http://")));
+    if let Some(directory) = options.run_dir {
+        cluster = cluster.run_dir(directory);
+    }
     // Ctrl-C ends it in order.
     Ok(cluster.run(work).await?.into())
 }

@@ -85,10 +85,10 @@ pub use api::emitter::SocketEmitter;
 pub use api::operator::{Applied, BroadcastOperator};
 pub use api::remote::{FetchSockets, RemoteAck, RemoteSocket};
 pub use api::server_side::ServerSideAck;
-pub use api::socket::JoinRoomError;
 pub use error::{
     AckError, BroadcastAckError, BuildError, ConnectError, EmitError, ExtractError, HandlerError,
-    HandlerErrorKind, IncompleteError, NamespaceError, Overloaded, ServerSideEmitError,
+    HandlerErrorKind, IncompleteError, JoinRoomError, NamespaceError, Overloaded,
+    ServerSideEmitError,
 };
 pub use gather::responders::MissingResponder;
 pub use handler::{Handler, HandlerOutput};
@@ -108,9 +108,11 @@ pub use sedge_engine::hooks::{ConnectionError, ErrorCode, RequestInfo};
 pub use sedge_engine::{
     CloseReason, ConfigError, Cookie, Cors, CorsOrigin, Handshake, ListenOptions, Listening,
     Metrics as EngineMetrics, NotFound, NotPassed, Passed, PassedStream, Passing, PeerAddr,
-    ResponseBody, SameSite, Siblings, StartError, Transport,
+    ResponseBody, SameSite, ShardFailure, Siblings, StartError, Transport,
 };
 pub use sedge_protocol::engine::Version as ProtocolVersion;
+pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies};
+pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
 pub use sedge_protocol::socketio::ArgList;
 pub use sedge_protocol::socketio::{
     ArgsError, CustomDecoder, CustomParser, EncodeError, Message, MessageRef, Number, PacketKind,

@@ -28,12 +28,25 @@ pub const NAMESPACES_PER_CONNECTION_MAX: usize = 100;
 /// far beyond what a client works off in a sensible time.
 pub const PENDING_ACKS_MAX: usize = 10_000;
 
-/// Handlers of one connection that may be waiting at an `.await` at a time. Beyond it the
-/// connection is not read until one has ended.
+/// Handlers of one connection that may be waiting at an `.await` at a time. Beyond it the events of the
+/// connection wait until one has ended, up to [`EVENTS_WAITING_BYTES_MAX`].
 ///
-/// It turns a client that sends faster than its handlers finish into one that waits in its own
-/// kernel's buffers instead of in this process's memory.
+/// A handler under way costs what its author keeps in it, so many more of them at a time are rather a
+/// client that sends faster than they finish than one that needs them.
 pub const HANDLERS_IN_FLIGHT_MAX: usize = 1_000;
+
+/// Bytes of the events of one connection that wait for [`HANDLERS_IN_FLIGHT_MAX`], each counted with about
+/// what it costs in memory, at least some 200. Beyond it the connection is not read until some have been
+/// handled: a client that sends faster than its handlers finish then waits in its own kernel's buffers
+/// instead of in this process's memory.
+///
+/// It is enough for more than ten thousand short events, and for what a client sends at once that asks for as many
+/// acknowledgements as it may ([`PENDING_ACKS_MAX`]). Acknowledgements and heartbeats that stand behind
+/// more than that are not read either; if no handler ends without them, the ping timeout ends the connection.
+pub const EVENTS_WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Events that have waited which are handled in one turn of the shard; then others come first.
+pub(crate) const EVENTS_PER_TURN: usize = 32;
 
 /// Namespaces a server may have. Each costs a table on every shard.
 pub const NAMESPACES_MAX: usize = 10_000;
@@ -59,8 +72,32 @@ pub const BUS_REQUESTS_MAX: usize = 65_536;
 /// event is not handled: it is counted as a handler's error, and whoever asked is told that this
 /// process is overloaded.
 ///
-/// No connection can be slowed down for them, as it is for [`HANDLERS_IN_FLIGHT_MAX`].
+/// No connection can be slowed down for them, as it is for [`EVENTS_WAITING_BYTES_MAX`].
 pub const SERVER_SIDE_IN_FLIGHT_MAX: usize = 10_000;
+
+/// Kinds of mistakes of handlers, by event and cause, that are told apart in the log. Events have names that
+/// clients may make up; what is beyond this is one kind.
+pub(crate) const COMPLAINTS_MAX: usize = 256;
+
+/// Bytes of an error that the log shows: it may contain what a client has sent, up to a whole message.
+pub(crate) const COMPLAINT_WORDS_MAX: usize = 500;
+
+/// Bytes of one part of an answer to another process that asks for sockets, or the longest message of the
+/// bus if that is less. A list of sockets may take any number of parts.
+///
+/// It is little enough for others' messages not to wait behind it, and enough for a thousand sockets.
+pub(crate) const ANSWER_PART_BYTES: usize = 1024 * 1024;
+
+/// Sockets that a shard describes in one turn. The rest is described in later ones, so that clients are
+/// not kept waiting while a list of all is made.
+pub(crate) const SOCKETS_PER_TURN: usize = 256;
+
+/// How much may wait for another process while it is sent more parts of an answer: enough to keep it busy,
+/// and little of what the queue to it takes, which is there for broadcasts.
+pub(crate) const ANSWER_BACKLOG_BYTES: usize = 4 * ANSWER_PART_BYTES;
+
+/// Between two looks whether another process has taken enough for the next part of an answer.
+pub(crate) const ANSWER_PAUSE: Duration = Duration::from_millis(5);
 
 /// How many names of processes that have left are kept for requests that name them.
 pub(crate) const GONE_NAMES_KEPT: usize = 64;
@@ -85,6 +122,7 @@ pub(crate) struct Limits {
     pub(crate) namespaces_per_connection: usize,
     pub(crate) pending_acks: usize,
     pub(crate) handlers_in_flight: usize,
+    pub(crate) events_waiting_bytes: usize,
     pub(crate) server_side_in_flight: usize,
     pub(crate) bus_requests: usize,
     pub(crate) attachments: usize,
@@ -98,6 +136,7 @@ impl Default for Limits {
             namespaces_per_connection: NAMESPACES_PER_CONNECTION_MAX,
             pending_acks: PENDING_ACKS_MAX,
             handlers_in_flight: HANDLERS_IN_FLIGHT_MAX,
+            events_waiting_bytes: EVENTS_WAITING_BYTES_MAX,
             server_side_in_flight: SERVER_SIDE_IN_FLIGHT_MAX,
             bus_requests: BUS_REQUESTS_MAX,
             attachments: ATTACHMENTS_MAX,

@@ -31,7 +31,7 @@ macro_rules! counters {
         }
 
         /// The counters of one shard at one moment, from [`Server::metrics`](crate::Server::metrics).
-        /// All but the first two only grow.
+        /// All but the first three only grow.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct SocketMetrics {
@@ -57,12 +57,16 @@ counters! {
     sockets,
     /// Handlers and middlewares now waiting at an `.await`.
     handlers_in_flight,
+    /// Events that now wait because their connection has too many handlers under way.
+    events_waiting,
     /// Sockets that have ever connected.
     connects,
     /// Requests to join a namespace that were refused.
     connects_refused,
     /// Events received.
     events_in,
+    /// Of those, events that were not handled because their socket ended while they waited.
+    events_dropped,
     /// Packets handed to the engine; a broadcast counts once per recipient.
     packets_out,
     /// Broadcasts applied on this shard.
@@ -112,6 +116,11 @@ bus_counters! {
     sent,
     /// Messages that a process was meant to get and did not, because it does not read.
     refused,
+    /// Messages that a process was meant to get and did not, because they are longer than the bus takes.
+    too_long,
+    /// Messages that were on their way to a process and had not been handed to it when it ended or was cut
+    /// off.
+    lost,
     /// Messages from other processes.
     received,
     /// Of those, messages of another version of the wire form, or broken ones.

@@ -66,12 +66,17 @@ static ENGINE: [Single<EngineMetrics>; 10] = [
     ),
 ];
 
-static SOCKETS: [Single<SocketMetrics>; 12] = [
+static SOCKETS: [Single<SocketMetrics>; 14] = [
     gauge("sedge_sockets", "Connected sockets, over all namespaces.", |m| m.sockets),
     gauge(
         "sedge_handlers_in_flight",
         "Handlers and middlewares that have begun and wait for something.",
         |m| m.handlers_in_flight,
+    ),
+    gauge(
+        "sedge_events_waiting",
+        "Events that wait because their connection has too many handlers under way.",
+        |m| m.events_waiting,
     ),
     counter("sedge_sockets_connected_total", "Sockets that have ever connected.", |m| m.connects),
     counter(
@@ -80,6 +85,11 @@ static SOCKETS: [Single<SocketMetrics>; 12] = [
         |m| m.connects_refused,
     ),
     counter("sedge_events_received_total", "Events received.", |m| m.events_in),
+    counter(
+        "sedge_events_dropped_total",
+        "Events not handled because their socket ended while they waited.",
+        |m| m.events_dropped,
+    ),
     counter(
         "sedge_packets_sent_total",
         "Socket.IO packets handed to the engine; a broadcast counts once for each recipient.",
@@ -114,7 +124,7 @@ static SOCKETS: [Single<SocketMetrics>; 12] = [
 ];
 
 /// Of a process that has others beside it.
-static BUS: [Single<BusMetrics>; 9] = [
+static BUS: [Single<BusMetrics>; 11] = [
     gauge("sedge_bus_peers", "Other processes on the bus.", |m| m.peers),
     gauge("sedge_bus_requests", "Requests that wait for other processes.", |m| m.requests),
     counter("sedge_bus_sent_total", "Messages that other processes get.", |m| m.sent),
@@ -122,6 +132,16 @@ static BUS: [Single<BusMetrics>; 9] = [
         "sedge_bus_refused_total",
         "Messages that a process did not get because it does not read.",
         |m| m.refused,
+    ),
+    counter(
+        "sedge_bus_too_long_total",
+        "Messages that a process did not get because they are longer than the bus takes.",
+        |m| m.too_long,
+    ),
+    counter(
+        "sedge_bus_lost_total",
+        "Messages on their way to a process that ended or was cut off.",
+        |m| m.lost,
     ),
     counter("sedge_bus_received_total", "Messages from other processes.", |m| m.received),
     counter("sedge_bus_unreadable_total", "Messages that could not be read.", |m| m.unreadable),

@@ -91,6 +91,14 @@ impl Bus for Named {
         self.bus.send(to, message)
     }
 
+    fn message_bytes_max(&self) -> usize {
+        self.bus.message_bytes_max()
+    }
+
+    fn backlog(&self, to: PeerId) -> usize {
+        self.bus.backlog(to)
+    }
+
     fn close(&self) {
         self.bus.close();
     }
@@ -110,8 +118,8 @@ impl BusReceiver for NamedReceiver {
         self.receiver.on_joined(renamed(&self.names, &peer));
     }
 
-    fn on_left(&self, peer: PeerId) {
-        self.receiver.on_left(peer);
+    fn on_left(&self, peer: PeerId, lost: u64) {
+        self.receiver.on_left(peer, lost);
     }
 }
 

@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 enum Event {
     Message(PeerId, Bytes),
     Joined(PeerId),
-    Left(PeerId),
+    Left(PeerId, u64),
 }
 
 struct Record(mpsc::Sender<Event>);
@@ -26,8 +26,8 @@ impl BusReceiver for Record {
         let _ = self.0.send(Event::Joined(peer.id));
     }
 
-    fn on_left(&self, peer: PeerId) {
-        let _ = self.0.send(Event::Left(peer));
+    fn on_left(&self, peer: PeerId, lost: u64) {
+        let _ = self.0.send(Event::Left(peer, lost));
     }
 }
 
@@ -69,7 +69,7 @@ fn everybody_hears_of_everybody() {
     assert_eq!(published.reached.as_slice(), [two.bus.id()]);
     assert_eq!(two.next(), Event::Message(one.bus.id(), message("hello")));
     two.bus.close();
-    assert_eq!(one.next(), Event::Left(two.bus.id()));
+    assert_eq!(one.next(), Event::Left(two.bus.id(), 0));
     assert_eq!(one.bus.send(two.bus.id(), message("too late")), Err(SendError::Gone));
     assert_eq!(two.bus.send(one.bus.id(), message("from beyond")), Err(SendError::Gone));
     assert_eq!(two.bus.publish(Audience::Everybody, &message("")), Published::default());
@@ -145,6 +145,27 @@ fn a_full_queue_refuses() {
 }
 
 #[test]
+fn what_is_too_long_is_nobody_s() {
+    let cluster = MemoryCluster::with_limits(8, 4);
+    let [one, two] = ["one", "two"].map(|name| Station::new(&cluster, name));
+    assert_eq!(one.bus.message_bytes_max(), 4);
+    two.next();
+    let publish = |text| one.bus.publish(Audience::Everybody, &message(text));
+    let published = publish("12345");
+    assert_eq!(published.too_long.as_slice(), [two.bus.id()]);
+    assert!(published.reached.is_empty() && published.refused.is_empty());
+    assert_eq!(one.bus.send(two.bus.id(), message("12345")), Err(SendError::TooLong));
+    assert_eq!(one.bus.send(PeerId(77), message("12345")), Err(SendError::Gone));
+    let nobody = one.bus.publish(Audience::Namespace("/"), &message("12345"));
+    assert_eq!(nobody, Published::default(), "nobody was meant");
+    two.bus.hold(true);
+    assert_eq!(publish("1234").reached.as_slice(), [two.bus.id()]);
+    assert_eq!((one.bus.backlog(two.bus.id()), two.bus.backlog(one.bus.id())), (4, 0));
+    two.bus.hold(false);
+    assert_eq!(two.next(), Event::Message(one.bus.id(), message("1234")));
+}
+
+#[test]
 fn who_is_cut_off_is_gone_for_both_sides() {
     let cluster = MemoryCluster::new();
     let [one, two] = ["one", "two"].map(|name| Station::new(&cluster, name));
@@ -153,8 +174,8 @@ fn who_is_cut_off_is_gone_for_both_sides() {
     one.bus.publish(Audience::Everybody, &message("lost"));
     two.bus.cut_off();
     two.bus.cut_off();
-    assert_eq!(one.next(), Event::Left(two.bus.id()));
-    assert_eq!(two.next(), Event::Left(one.bus.id()));
+    assert_eq!(one.next(), Event::Left(two.bus.id(), 1), "what waited for it is counted");
+    assert_eq!(two.next(), Event::Left(one.bus.id(), 0));
     assert_eq!(one.bus.publish(Audience::Everybody, &message("m")), Published::default());
     assert!(two.events.recv_timeout(DEADLINE).is_err(), "its thread has ended");
 }

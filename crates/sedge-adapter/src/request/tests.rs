@@ -31,6 +31,27 @@ fn a_request_is_complete_with_its_last_answer() {
 }
 
 #[test]
+fn an_answer_in_parts_ends_with_its_last_one() {
+    let mut request = Request::new([1, 2], origin() + TIMEOUT);
+    request.on_part(1, "a");
+    request.on_part(9, "of a stranger");
+    assert_eq!(request.on_response(2, "two"), None);
+    request.on_part(2, "after the last");
+    request.on_part(1, "b");
+    assert_eq!(request.on_response(1, "c"), COMPLETE);
+    assert_eq!(request.into_answers(), ["a", "two", "b", "c"]);
+}
+
+#[test]
+fn parts_stay_when_the_rest_is_missing() {
+    let mut request = Request::new([1], origin() + TIMEOUT);
+    request.on_part(1, "a");
+    let missing = partial(&[(1, MissingReason::TooLong)]);
+    assert_eq!(request.give_up(1, MissingReason::TooLong), Some(missing));
+    assert_eq!(request.into_answers(), ["a"]);
+}
+
+#[test]
 fn who_is_not_waited_for_does_not_count() {
     let mut request = Request::new([1, 2, 2], origin() + TIMEOUT);
     assert_eq!(request.on_response(9, "stranger"), None);

@@ -41,6 +41,10 @@ impl Writer {
         self.data(text.as_bytes());
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn finish(self) -> Bytes {
         self.0.into()
     }

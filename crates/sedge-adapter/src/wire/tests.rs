@@ -10,7 +10,7 @@ fn value() -> Value {
         ("bools", [true, false].into_iter().collect()),
         ("numbers", [u64::MAX, 0, 127, 128].into_iter().collect()),
         ("negative", [i64::MIN, -1].into_iter().collect()),
-        ("floats", [0.5, -0.0, f64::INFINITY].into_iter().collect()),
+        ("floats", [0.5, 3.0, -0.0, f64::INFINITY].into_iter().collect()),
         ("text", "ä\u{0}€".into()),
         ("binary", Value::from(&[0_u8, 255][..])),
         ("", Value::Object(Vec::new())),
@@ -61,7 +61,8 @@ fn responses() -> Vec<Response<Value>> {
     };
     let bodies = [
         ResponseBody::Sockets(vec![]),
-        ResponseBody::Sockets(vec![socket.clone(), socket]),
+        ResponseBody::Sockets(vec![socket.clone(), socket.clone()]),
+        ResponseBody::SomeSockets(vec![socket]),
         ResponseBody::ServerSideEmit(Some(value())),
         ResponseBody::ServerSideEmit(None),
         ResponseBody::ClientCount(u32::MAX),
@@ -77,6 +78,7 @@ fn responses() -> Vec<Response<Value>> {
         MissingReason::NoListener,
         MissingReason::NoAnswer,
         MissingReason::Unreadable,
+        MissingReason::TooLong,
     ];
     let bodies = bodies.into_iter().chain(reasons.map(ResponseBody::Missing));
     let part = Part { shard: 255, of: 256 };
@@ -105,6 +107,21 @@ fn answers_arrive_as_they_were_sent() {
 }
 
 #[test]
+fn sockets_take_what_is_said_of_them() {
+    let len = |sockets: &[RemoteSocketData<Value>]| {
+        let body = ResponseBody::Sockets(sockets.to_vec());
+        encode_response(&Response { request: RequestId(1), part: Part::WHOLE, body }).len()
+    };
+    let two = responses().into_iter().find_map(|response| match response.body {
+        ResponseBody::Sockets(list) => Some(list).filter(|list| list.len() == 2),
+        _ => None,
+    });
+    let two = two.unwrap();
+    assert_eq!(len(&two), len(&[]) + 2 * socket_bytes(&two[0]));
+    assert!(len(&[]) <= ANSWER_HEAD_BYTES - 9, "a count may take ten bytes");
+}
+
+#[test]
 fn what_is_only_for_this_process_does_not_cross() {
     let flags = Flags { local: true, ..Flags::default() };
     let target = Target { flags, ..Target::rooms("a") };
@@ -127,11 +144,11 @@ fn a_small_broadcast_has_few_bytes_beside_its_packet() {
 fn the_form_is_fixed() {
     let target = Target::rooms("r");
     let fetch = Operation::<Infallible, _>::Fetch { target, request: RequestId(0x0102) };
-    let expected = b"\x01\x07\x01/\x00\x01\x01r\x00\x01\x02\x01\0\0\0\0\0\0";
+    let expected = b"\x02\x07\x01/\x00\x01\x01r\x00\x01\x02\x01\0\0\0\0\0\0";
     assert_eq!(encode_operation("/", &fetch)[..], expected[..]);
     let body = ResponseBody::ClientCount(300);
     let response = Response { request: RequestId(5), part: Part { shard: 1, of: 2 }, body };
-    let expected = b"\x01\x0b\x05\0\0\0\0\0\0\0\x01\x02\xac\x02";
+    let expected = b"\x02\x0b\x05\0\0\0\0\0\0\0\x01\x02\xac\x02";
     assert_eq!(encode_response(&response)[..], expected[..]);
 }
 
@@ -164,10 +181,10 @@ fn altered_bytes_never_panic() {
 #[test]
 fn other_versions_and_kinds_are_named() {
     let mut message = messages()[0].to_vec();
-    message[0] = 2;
-    assert_eq!(decode(&message), Err(WireError::Version(2)));
+    message[0] = VERSION - 1;
+    assert_eq!(decode(&message), Err(WireError::Version(VERSION - 1)));
     message[0] = VERSION;
-    for kind in [0, 1, 2, 13, 63, 67, 255] {
+    for kind in [0, 1, 2, 13, 63, 68, 255] {
         message[1] = kind;
         assert_eq!(decode(&message), Err(WireError::Kind(kind)));
     }
@@ -178,7 +195,7 @@ fn other_versions_and_kinds_are_named() {
 fn claimed_lengths_allocate_nothing() {
     // A server-side emit whose count of arguments, or the length of its first, is a lie.
     let lie = b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f";
-    let head = b"\x01\x09\x01/\x01e";
+    let head = b"\x02\x09\x01/\x01e";
     for kind in [&b""[..], b"\x01\x06", b"\x01\x07", b"\x01\x08", b"\x01\x09"] {
         let message = [head, kind, lie].concat();
         assert_eq!(decode(&message), Err(WireError::Truncated), "{kind:?}");
@@ -220,7 +237,7 @@ fn through(value: Value) -> Result<Value, WireError> {
 fn nesting_has_a_limit_on_either_side() {
     assert_eq!(through(nested(WIRE_DEPTH_MAX)), Ok(nested(WIRE_DEPTH_MAX)));
     assert_eq!(through(nested(WIRE_DEPTH_MAX + 3)), Ok(nested(WIRE_DEPTH_MAX)), "cut off");
-    let head = b"\x01\x0c\0\0\0\0\0\0\0\0\x00\x01\x01";
+    let head = b"\x02\x0c\0\0\0\0\0\0\0\0\x00\x01\x01";
     for container in [&b"\x08\x01"[..], b"\x09\x01\x00"] {
         let deep = [&head[..], &container.repeat(1_000_000), b"\x00"].concat();
         assert_eq!(decode(&deep), Err(WireError::TooDeep));
@@ -229,6 +246,6 @@ fn nesting_has_a_limit_on_either_side() {
 
 #[test]
 fn text_has_to_be_utf_8() {
-    let bad = b"\x01\x07\x01\xff\x00\x00\x00\x01\0\0\0\0\0\0\0\0";
+    let bad = b"\x02\x07\x01\xff\x00\x00\x00\x01\0\0\0\0\0\0\0\0";
     assert_eq!(decode(bad), Err(WireError::Invalid("text")));
 }

@@ -60,15 +60,15 @@ impl Writer {
     }
 
     fn a_number(&mut self, number: Number) {
-        if let Some(unsigned) = number.as_u64() {
+        if number.is_double() {
+            self.byte(FLOAT);
+            self.fixed(number.as_f64().to_bits());
+        } else if let Some(unsigned) = number.as_u64() {
             self.byte(UNSIGNED);
             self.number(unsigned);
         } else if let Some(negative) = number.as_i64() {
             self.byte(NEGATIVE);
             self.number((!negative).cast_unsigned());
-        } else {
-            self.byte(FLOAT);
-            self.fixed(number.as_f64().to_bits());
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod units;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::net::UdpSocket;
 use std::path::Path;
 
 use options::{CONFIG, Form, OPTIONS, PREFIX, Spec, variable_of};
@@ -33,7 +34,12 @@ pub(crate) struct Given {
 pub(crate) enum Source {
     Flag,
     Environment,
-    File { file: Box<str>, line: usize },
+    /// `PORT`, by which platforms tell their programs where to listen.
+    Port,
+    File {
+        file: Box<str>,
+        line: usize,
+    },
     Default,
 }
 
@@ -43,6 +49,7 @@ impl Source {
         match self {
             Source::Flag => format!("--{option}"),
             Source::Environment => variable_of(option),
+            Source::Port => PORT.to_owned(),
             Source::File { file, line } => format!("{file}:{line}: {option}"),
             Source::Default => option.to_owned(),
         }
@@ -59,10 +66,18 @@ impl fmt::Display for Problems {
     }
 }
 
+/// The variable by which platforms tell their programs where to listen.
+const PORT: &str = "PORT";
+
+/// The variable by which service managers say that they have opened sockets.
+const ACTIVATED: &str = "LISTEN_FDS";
+
 /// Everything that was typed, and remarks for the log.
 #[derive(Debug, Default)]
 pub(crate) struct Typed {
     given: Layer,
+    /// A service manager has opened sockets.
+    pub(crate) activated: bool,
     /// What is not wrong, but perhaps not meant.
     pub(crate) remarks: Vec<String>,
 }
@@ -74,6 +89,10 @@ impl Typed {
         flags: Layer,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Typed, Problems> {
+        let variables: Vec<_> = variables.into_iter().collect();
+        let value = |name| variables.iter().find(|(variable, _)| variable == name).map(|(_, v)| v);
+        let port = value(PORT).and_then(|port| port.to_str()).map(str::to_owned);
+        let activated = value(ACTIVATED).is_some();
         let (environment, mut problems, remarks) = environment(variables);
         let upper: Layer = environment.into_iter().chain(flags).collect();
         let file = match upper.get(CONFIG).and_then(|given| given.values.first()) {
@@ -83,7 +102,11 @@ impl Typed {
         match file {
             Ok(mut given) if problems.is_empty() => {
                 given.extend(upper);
-                Ok(Typed { given, remarks })
+                if let Some(port) = port.filter(|port| !port.is_empty() && !activated) {
+                    let listen = || Given { values: everywhere(&port), source: Source::Port };
+                    given.entry("listen").or_insert_with(listen);
+                }
+                Ok(Typed { given, activated, remarks })
             }
             Ok(_) => Err(Problems(problems)),
             Err(more) => {
@@ -106,6 +129,12 @@ impl Typed {
     pub(crate) fn source(&self, option: &str) -> Source {
         self.given.get(option).map_or(Source::Default, |given| given.source.clone())
     }
+}
+
+/// Addresses that mean all that this machine has, for both versions of IP where it has both.
+fn everywhere(port: &str) -> Vec<String> {
+    let host = if UdpSocket::bind("[::]:0").is_ok() { "[::]" } else { "0.0.0.0" };
+    vec![format!("{host}:{port}")]
 }
 
 /// The values in one text.
@@ -202,6 +231,26 @@ mod tests {
         let typed = Typed::gather(Layer::new(), environment).unwrap();
         assert_eq!(values(&typed, "listen"), ["127.0.0.1:1", "[::1]:2"]);
         assert!(typed.get(find("cookie").unwrap()).is_none());
+    }
+
+    #[test]
+    fn port_is_for_when_nothing_else_says_where_to_listen() {
+        let gather = |flags, pairs: &[(&str, &str)]| {
+            let typed = Typed::gather(flags, variables(pairs)).unwrap();
+            (values(&typed, "listen").join(","), typed.source("listen").name("listen"))
+        };
+        let (listen, source) = gather(Layer::new(), &[("PORT", "8080")]);
+        assert!(["[::]:8080", "0.0.0.0:8080"].contains(&&*listen), "{listen}");
+        assert_eq!(source, "PORT");
+        let given = [
+            (Layer::from([flag("listen", "127.0.0.1:1")]), &[("PORT", "8080")][..], "127.0.0.1:1"),
+            (Layer::new(), &[("PORT", "8080"), ("SEDGE_LISTEN", "[::1]:2")], "[::1]:2"),
+            (Layer::new(), &[("PORT", "8080"), ("LISTEN_FDS", "1")], "127.0.0.1:3000"),
+            (Layer::new(), &[("PORT", "")], "127.0.0.1:3000"),
+        ];
+        for (flags, pairs, listen) in given {
+            assert_eq!(gather(flags, pairs).0, listen, "{pairs:?}");
+        }
     }
 
     #[test]

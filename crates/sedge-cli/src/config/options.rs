@@ -56,7 +56,8 @@ const LISTENING: &str = "Listening";
 const PROTOCOL: &str = "Protocol";
 const BROWSERS: &str = "Browsers";
 const LIMITS: &str = "Limits";
-const CLUSTER: &str = "Cluster";
+/// What only a cluster has.
+pub(crate) const CLUSTER: &str = "Cluster";
 const OPERATION: &str = "Operation";
 
 use Form::{Hidden, List, One, Switch};
@@ -72,13 +73,13 @@ const fn spec(
 }
 
 /// All options, in the order of the help.
-pub(crate) static OPTIONS: [Spec; 42] = [
+pub(crate) static OPTIONS: [Spec; 43] = [
     spec(
         LISTENING,
         "listen",
         List("IP:PORT"),
         Some("127.0.0.1:3000"),
-        "Listen here; can be repeated. Port 0: a free one",
+        "Listen here; can be repeated. Port 0: a free one. If PORT is set: that one, on all addresses",
     ),
     spec(
         LISTENING,
@@ -94,6 +95,20 @@ pub(crate) static OPTIONS: [Spec; 42] = [
         One("COUNT"),
         Some("auto"),
         "Threads of a process that serve; auto: one for each processor, in a cluster one",
+    ),
+    spec(
+        LISTENING,
+        "trusted-proxy",
+        List("NETWORK"),
+        None,
+        "Believe proxies from there, such as 10.0.0.0/8; can be repeated",
+    ),
+    spec(
+        LISTENING,
+        "forwarded",
+        One("HEADER"),
+        Some("none"),
+        "Where trusted proxies name the client: x-forwarded-for, forwarded or none",
     ),
     spec(
         PROTOCOL,
@@ -173,7 +188,7 @@ pub(crate) static OPTIONS: [Spec; 42] = [
         "cors-origin",
         List("ORIGIN"),
         None,
-        "Let pages from there connect by polling; *: all; can be repeated",
+        "Let pages from there connect by polling; *: all; mirror: all, also with cookies; can be repeated",
     ),
     spec(BROWSERS, "cors-credentials", Switch, Some("false"), "Let those pages send cookies along"),
     spec(
@@ -221,6 +236,13 @@ pub(crate) static OPTIONS: [Spec; 42] = [
     spec(CLUSTER, "listen-unix", List("PATH"), None, "Listen on this Unix socket too"),
     spec(
         CLUSTER,
+        "unix-mode",
+        One("MODE"),
+        Some("600"),
+        "Who may connect to these sockets, as for chmod; 660: the group too, 666: everybody",
+    ),
+    spec(
+        CLUSTER,
         "method",
         One("METHOD"),
         Some("least-connection"),
@@ -232,20 +254,6 @@ pub(crate) static OPTIONS: [Spec; 42] = [
         One("HASH"),
         None,
         "Tie clients to workers by address: ip-hash, consistent or rendezvous",
-    ),
-    spec(
-        CLUSTER,
-        "trusted-proxy",
-        List("NETWORK"),
-        None,
-        "Believe proxies from there, such as 10.0.0.0/8; can be repeated",
-    ),
-    spec(
-        CLUSTER,
-        "forwarded",
-        One("HEADER"),
-        Some("none"),
-        "Where trusted proxies name the client: x-forwarded-for, forwarded or none",
     ),
     spec(
         CLUSTER,
@@ -295,7 +303,7 @@ pub(crate) static OPTIONS: [Spec; 42] = [
         OPERATION,
         "drain-deadline",
         One("DURATION"),
-        Some("10s"),
+        Some("7s"),
         "How long closing all connections may take after that",
     ),
     spec(

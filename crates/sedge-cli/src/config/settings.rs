@@ -2,18 +2,24 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sedge::{
-    ConfigError, Cookie, Cors, HttpCompression, PerMessageDeflate, Server, ServerBuilder, Transport,
+    ConfigError, Cookie, Cors, HttpCompression, PerMessageDeflate, Proxies, Server, ServerBuilder,
+    Transport,
 };
 
 use sedge_sticky::forwarded::Header;
 use sedge_sticky::{Network, Networks};
 
+mod effects;
+pub(crate) use effects::Operation;
+
 use super::options::{Form, OPTIONS, Spec, find};
-use super::units::{Compression, LogFormat, LogLevel, Setting, Shards, Size, Workers, quoted};
+use super::units::{
+    Compression, LogFormat, LogLevel, Mode, Setting, Shards, Size, Workers, quoted,
+};
 use super::{Problems, Source, Typed};
 use crate::client_files;
 
@@ -37,27 +43,37 @@ pub(crate) struct Settings {
     server: ServerSettings,
     /// The options as they were given, to be shown and to explain the library's objections.
     effective: Vec<Effective>,
+    /// A service manager has opened sockets.
+    activated: bool,
     /// What is not wrong, but perhaps not meant.
-    pub(crate) remarks: Vec<String>,
+    remarks: Vec<String>,
 }
 
 /// The files for HTTPS.
+#[derive(Clone, Debug)]
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
 }
+
+/// The origin that stands for whichever asks.
+const MIRROR: &str = "mirror";
 
 /// How workers are run and found.
 pub(crate) struct ClusterSettings {
     /// Somebody chose the addresses; otherwise a service manager's sockets take their place.
     pub(crate) listen_given: bool,
     pub(crate) listen_unix: Vec<PathBuf>,
+    pub(crate) unix_mode: Mode,
     pub(crate) workers: Workers,
     pub(crate) node: u16,
     pub(crate) routing: sedge_sticky::Config,
+    /// The method was given by the name that speaks of weights.
+    weighted: bool,
     pub(crate) worker_ports: Option<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
-    pub(crate) run_dir: PathBuf,
+    /// Given, or the library's choice.
+    run_dir: Option<PathBuf>,
     pub(crate) orphan_deadline: Duration,
 }
 
@@ -97,7 +113,8 @@ impl Settings {
         let Reader { effective, problems, .. } = reader;
         match settings {
             Some(settings) if problems.is_empty() => {
-                Ok(Settings { effective, remarks: typed.remarks, ..settings })
+                let Typed { activated, remarks, .. } = typed;
+                Ok(Settings { effective, activated, remarks, ..settings })
             }
             _ => Err(Problems(problems)),
         }
@@ -119,6 +136,7 @@ impl Settings {
             .max_payload(own.max_payload.0)
             .outbox_bytes_max(own.outbox_limit.0)
             .head_timeout(own.head_timeout)
+            .trusted_proxies(self.proxies())
             .body_timeout(own.body_timeout);
         if let Shards::Count(count) = own.shards {
             builder = builder.shards(count);
@@ -133,11 +151,30 @@ impl Settings {
             builder = builder.cookie(Cookie::new(name));
         }
         if !own.cors_origins.is_empty() {
-            let any = own.cors_origins.iter().any(|origin| origin == "*");
-            let cors = if any { Cors::any() } else { Cors::origins(&own.cors_origins) };
+            let has = |word| own.cors_origins.iter().any(|origin| origin == word);
+            let cors = match (has(MIRROR), has("*")) {
+                (true, _) => Cors::mirror(),
+                (false, true) => Cors::any(),
+                (false, false) => Cors::origins(&own.cors_origins),
+            };
             builder = builder.cors(cors.credentials(own.cors_credentials));
         }
         builder
+    }
+
+    /// Whom the application is told as the client.
+    fn proxies(&self) -> Proxies {
+        let routing = &self.cluster.routing;
+        Proxies {
+            trusted: routing.trusted.clone(),
+            trust_unix: routing.trust_unix,
+            header: routing.forwarded,
+        }
+    }
+
+    /// Whether nothing is listened on but the sockets of a service manager.
+    pub(crate) fn is_activated_only(&self) -> bool {
+        self.activated && !self.cluster.listen_given
     }
 
     /// Threads of one server.
@@ -158,6 +195,17 @@ impl Settings {
     /// What URLs of the server begin with.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The run directory, if one was given.
+    pub(crate) fn run_dir(&self) -> Option<&Path> {
+        self.cluster.run_dir.as_deref()
+    }
+
+    /// Where a running cluster with these settings is found.
+    pub(crate) fn run_dir_of_running(&self) -> PathBuf {
+        let port = self.listen.first().map_or(0, SocketAddr::port);
+        self.run_dir().map_or_else(|| sedge_cluster::default_run_dir(port), Path::to_owned)
     }
 
     /// Asks the library whether it agrees with its part.
@@ -210,15 +258,6 @@ impl Settings {
     }
 }
 
-/// A directory for the cluster that listens there: clusters on different ports can run side by side.
-fn default_run_dir(listen: Option<&SocketAddr>) -> PathBuf {
-    let name = match listen.map_or(0, SocketAddr::port) {
-        0 => format!("pid-{}", std::process::id()),
-        port => port.to_string(),
-    };
-    sedge_cluster::default_run_dir().join(name)
-}
-
 fn deflate(setting: Compression) -> Option<PerMessageDeflate> {
     let default = PerMessageDeflate::default();
     match setting {
@@ -256,7 +295,7 @@ impl Reader<'_> {
         let client_dir = self.one("client-dir");
         let (demo, metrics) = (self.one("demo"), self.one("metrics"));
         let node_name = self.one("node-name");
-        let cluster = self.cluster_settings(listen.first());
+        let cluster = self.cluster_settings();
         let (drain_delay, drain_deadline) = (self.one("drain-delay"), self.one("drain-deadline"));
         let (log_level, log_format) = (self.one("log-level"), self.one("log-format"));
         let tls = self.tls(certificate, key);
@@ -276,14 +315,17 @@ impl Reader<'_> {
             cluster: cluster?,
             server: server?,
             effective: Vec::new(),
+            activated: false,
             remarks: Vec::new(),
         })
     }
 
-    fn cluster_settings(&mut self, listen: Option<&SocketAddr>) -> Option<ClusterSettings> {
+    fn cluster_settings(&mut self) -> Option<ClusterSettings> {
         let listen_given = self.typed.source("listen") != Source::Default;
-        let listen_unix = self.list("listen-unix");
+        let (listen_unix, unix_mode) = (self.list("listen-unix"), self.one("unix-mode"));
         let (workers, node) = (self.one("workers"), self.one("node"));
+        let method = find("method").and_then(|spec| self.typed.get(spec));
+        let weighted = method.is_some_and(|given| given.values == ["weighted"]);
         let (method, hash) = (self.one("method"), self.one("address-hash"));
         let trusted: Vec<Network> = self.list("trusted-proxy");
         let (forwarded, proxy_protocol) = (self.one("forwarded"), self.one("proxy-protocol"));
@@ -309,12 +351,14 @@ impl Reader<'_> {
         Some(ClusterSettings {
             listen_given,
             listen_unix,
+            unix_mode: unix_mode?,
             workers: workers?,
             node: node?,
             routing,
+            weighted,
             worker_ports,
             admin,
-            run_dir: run_dir.unwrap_or_else(|| default_run_dir(listen)),
+            run_dir,
             orphan_deadline: orphan_deadline?,
         })
     }

@@ -185,6 +185,24 @@ impl Setting for u16 {
     }
 }
 
+/// Permissions of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mode(pub(crate) u32);
+
+impl Setting for Mode {
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        match u32::from_str_radix(digits, 8) {
+            Ok(bits @ 0..=0o777) => Ok(Mode(bits)),
+            _ => Err(format!("{text:?} is not a mode: write octal digits as for chmod, like 660")),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(&format!("{:03o}", self.0))
+    }
+}
+
 /// Kinds that `sedge-sticky` can read and show itself.
 macro_rules! of_sticky {
     ($($Kind:ty),+) => {$(
@@ -415,6 +433,12 @@ mod tests {
         assert_eq!(Shards::parse("auto").unwrap().show(), "\"auto\"");
         assert_eq!(Shards::parse("4").unwrap().show(), "4");
         assert!(Shards::parse("some").is_err());
+        for text in ["660", "0660", "0o660"] {
+            assert_eq!(Mode::parse(text).unwrap().show(), "\"660\"");
+        }
+        for text in ["", "1000", "68", "-1", "rw"] {
+            assert!(Mode::parse(text).unwrap_err().contains("is not a mode"), "{text}");
+        }
         assert_eq!(bool::parse("off"), Ok(false));
         assert!(bool::parse("maybe").is_err());
         assert_eq!(Transport::parse("websocket").unwrap().show(), "\"websocket\"");

@@ -141,14 +141,28 @@ impl Sedge {
         }
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The directory it runs in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the program runs");
+        kill_process(self.pid(), signal).expect("the program runs");
     }
 
     /// Waits for the end of the process itself; others that it started may go on.
     pub(crate) fn wait_for_process(&mut self) -> Option<i32> {
         self.child.wait().expect("its end").code()
+    }
+
+    /// Ends it and whatever it has started at once, and returns the log.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("it runs");
+        self.log.recv_timeout(DEADLINE).expect("nobody has it open any more")
     }
 
     /// Waits for the end.

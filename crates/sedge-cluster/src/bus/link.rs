@@ -49,13 +49,14 @@ pub(crate) struct LinkLimits {
     pub(crate) stall_timeout: Duration,
 }
 
-/// Carries messages both ways until the link ends.
+/// Carries messages both ways until the link ends. Returns why, and how many of the messages that were taken for
+/// the peer it has not been given; what its socket had taken is its own.
 pub(crate) async fn run(
     stream: &UnixStream,
     link: &Link,
     limits: LinkLimits,
     on_message: &mut dyn FnMut(Bytes),
-) -> LinkEnd {
+) -> (LinkEnd, u64) {
     let mut batch = Batch::default();
     let end = tokio::select! {
         end = read(stream, limits, on_message) => end,
@@ -70,7 +71,8 @@ pub(crate) async fn run(
             && link.outgoing.take_now(&mut batch.messages)
         {}
     }
-    end
+    let lost = link.outgoing.close() + batch.messages.len();
+    (end, lost as u64)
 }
 
 async fn read(

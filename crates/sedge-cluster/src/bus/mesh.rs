@@ -22,8 +22,8 @@ use super::link::{self, Link, LinkLimits};
 use crate::limits::{
     ACCEPT_PAUSE, BUS_HELLO_TIMEOUT, BUS_HELLOS_MAX, BUS_LOOK, BUS_REDIAL, BUS_SETTLE_TIMEOUT,
 };
-use crate::tasks;
 use crate::wire::bus::{HELLO_BYTES, Hello};
+use crate::{local, tasks};
 
 /// What the worker that connected sends once it has read the other's hello: it is still there.
 const GO: u8 = 1;
@@ -122,7 +122,7 @@ impl Mesh {
 
     /// Lets a higher worker know that this one is there.
     async fn knock(&self, to: u8) -> io::Result<()> {
-        let mut stream = UnixStream::connect(self.shared.path_of(to)).await?;
+        let mut stream = self.connect(to).await?;
         let hello = self.shared.hello(true).encode();
         within(BUS_HELLO_TIMEOUT, stream.write_all(&hello)).await
     }
@@ -150,8 +150,14 @@ impl Mesh {
         }
     }
 
+    async fn connect(&self, to: u8) -> io::Result<UnixStream> {
+        let stream = UnixStream::connect(self.shared.path_of(to)).await?;
+        local::check_peer(&stream)?;
+        Ok(stream)
+    }
+
     async fn dial(&self, to: u8) -> io::Result<(UnixStream, Hello)> {
-        let mut stream = UnixStream::connect(self.shared.path_of(to)).await?;
+        let mut stream = self.connect(to).await?;
         let greeting = async {
             stream.write_all(&self.shared.hello(false).encode()).await?;
             let hello = read_hello(&mut stream).await?;
@@ -175,6 +181,9 @@ impl Mesh {
                     continue;
                 }
             };
+            if local::check_peer(&stream).is_err() {
+                continue;
+            }
             if self.greeting.get() >= BUS_HELLOS_MAX {
                 sedge_log::warn_rarely!("a worker was not let on the bus: too many are trying");
                 continue;
@@ -242,14 +251,13 @@ impl Mesh {
         };
         let id = link.peer.id;
         let mut on_message = |message| self.tell(|receiver| receiver.on_message(id, message));
-        let end = link::run(&stream, &link, limits, &mut on_message).await;
+        let (end, lost) = link::run(&stream, &link, limits, &mut on_message).await;
         // The other side sees it as well.
         drop(stream);
-        link.outgoing.close();
         self.shared.remove(&link);
         self.present.borrow_mut().remove(&link.index);
-        tracing::info!(peer = %link.peer.name, id = %link.peer.id, "left the bus: {end}");
-        self.tell(|receiver| receiver.on_left(id));
+        tracing::info!(peer = %link.peer.name, id = %link.peer.id, lost, "left the bus: {end}");
+        self.tell(|receiver| receiver.on_left(id, lost));
         ended.notify_waiters();
         self.changed.notify_one();
     }

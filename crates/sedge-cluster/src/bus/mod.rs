@@ -25,9 +25,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::fd::shared::SharedTable;
 use crate::interest::{Interest, Wanted};
-use crate::tasks;
 use crate::wire::bus::Hello;
 use crate::wire::control::BusSettings;
+use crate::{local, tasks};
 use link::Link;
 
 /// Which worker a bus belongs to, and where the others are.
@@ -152,15 +152,10 @@ impl UnixBus {
     }
 }
 
-/// A socket at this path, in place of one that a predecessor has left.
+/// A socket of this name, in place of one that a predecessor has left.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    local::free(path)?;
+    local::listen(path)
 }
 
 impl Bus for UnixBus {
@@ -195,6 +190,7 @@ impl Bus for UnixBus {
             match self.shared.push(link, message.clone()) {
                 Ok(()) => published.reached.push(link.peer.id),
                 Err(SendError::Full) => published.refused.push(link.peer.id),
+                Err(SendError::TooLong) => published.too_long.push(link.peer.id),
                 Err(SendError::Gone) => {}
             }
         }
@@ -205,6 +201,16 @@ impl Bus for UnixBus {
         let links = self.shared.reachable();
         let link = links.iter().find(|link| link.peer.id == to).ok_or(SendError::Gone)?;
         self.shared.push(link, message)
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        self.shared.settings.message_bytes_max
+    }
+
+    fn backlog(&self, to: PeerId) -> usize {
+        let links = self.shared.reachable();
+        let link = links.iter().find(|link| link.peer.id == to);
+        link.map_or(0, |link| link.outgoing.bytes())
     }
 
     fn close(&self) {
@@ -231,8 +237,7 @@ impl Shared {
 
     fn push(&self, link: &Link, message: Bytes) -> Result<(), SendError> {
         if message.len() > self.settings.message_bytes_max {
-            sedge_log::warn_rarely!(bytes = message.len(), "a message is too long for the bus");
-            return Err(SendError::Full);
+            return Err(SendError::TooLong);
         }
         link.outgoing.push(message)
     }

@@ -78,11 +78,16 @@ impl Outgoing {
         self.lock().bytes -= cost(message);
     }
 
-    /// Takes nothing more, and forgets what waits.
-    pub(crate) fn close(&self) {
+    /// Bytes that wait or are being written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Takes nothing more, and forgets what waits. Returns how many messages that were.
+    pub(crate) fn close(&self) -> usize {
         let mut state = self.lock();
         state.closed = true;
-        state.waiting = VecDeque::new();
+        std::mem::take(&mut state.waiting).len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -113,7 +118,8 @@ mod tests {
         assert_eq!(queue.push(Bytes::new()), Err(SendError::Full));
         queue.written(&batch[0]);
         queue.push(Bytes::new()).unwrap();
-        queue.close();
+        assert_eq!(queue.bytes(), 10 + 2 * BUS_MESSAGE_OVERHEAD);
+        assert_eq!(queue.close(), 1, "one waits, one is being written");
         assert_eq!(queue.push(Bytes::new()), Err(SendError::Gone));
         batch.clear();
         assert!(!queue.take_now(&mut batch));

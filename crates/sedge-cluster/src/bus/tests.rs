@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 use sedge_testkit::{DEADLINE, eventually};
 
@@ -20,6 +21,8 @@ enum Seen {
 #[derive(Default)]
 struct Notes {
     seen: Mutex<Vec<Seen>>,
+    /// Messages that those who have left did not get.
+    lost: AtomicU64,
     held: Mutex<()>,
 }
 
@@ -57,7 +60,8 @@ impl BusReceiver for Notes {
         self.note(Seen::Joined(peer.id));
     }
 
-    fn on_left(&self, peer: PeerId) {
+    fn on_left(&self, peer: PeerId, lost: u64) {
+        self.lost.fetch_add(lost, Ordering::SeqCst);
         self.note(Seen::Left(peer));
     }
 }
@@ -203,8 +207,10 @@ fn a_large_message_arrives_whole_and_a_larger_one_is_refused() {
     assert_eq!(first.publish(Audience::Everybody, &large).reached[..], [second.id()]);
     notes.expect(&Seen::Message(first.id(), large));
     let larger = Bytes::from(vec![0; 1_000_001]);
-    assert_eq!(first.publish(Audience::Everybody, &larger).refused[..], [second.id()]);
-    assert_eq!(first.send(second.id(), larger), Err(SendError::Full));
+    let published = first.publish(Audience::Everybody, &larger);
+    assert_eq!((&published.too_long[..], published.refused.len()), (&[second.id()][..], 0));
+    assert_eq!(first.send(second.id(), larger), Err(SendError::TooLong));
+    assert_eq!(first.message_bytes_max(), 1_000_000);
 }
 
 #[test]
@@ -215,16 +221,14 @@ fn a_peer_that_stops_reading_is_refused_then_cut_off_and_comes_back() {
     let [(first, notes), (stuck, stuck_notes), (third, third_notes)] = &buses[..] else { panic!() };
     let held = stuck_notes.held.lock().unwrap();
     let message = Bytes::from(vec![7; 10_000]);
-    let mut refused = false;
-    for _ in 0..1000 {
-        let published = first.publish(Audience::Everybody, &message);
-        refused |= published.refused.contains(&stuck.id());
-        if refused {
-            break;
-        }
-    }
-    assert!(refused, "its queue has a bound");
+    let publish = || first.publish(Audience::Everybody, &message);
+    let reached = (0..1000).take_while(|_| !publish().refused.contains(&stuck.id())).count();
+    assert!(reached < 1000, "its queue has a bound");
+    assert!(first.backlog(stuck.id()) > 1_900_000 && first.backlog(PeerId(0)) == 0);
     notes.expect(&Seen::Left(stuck.id()));
+    // What its socket has taken is not known to be lost; the rest is.
+    let lost = notes.lost.load(Ordering::SeqCst);
+    assert!((1..=reached as u64).contains(&lost), "{lost} of {reached}");
     let published = first.publish(Audience::Everybody, &Bytes::from_static(b"the rest goes on"));
     assert_eq!(published.reached[..], [third.id()]);
     third_notes.expect(&Seen::Message(first.id(), Bytes::from_static(b"the rest goes on")));
@@ -273,13 +277,15 @@ fn whoever_breaks_the_rules_is_not_let_in() {
 fn what_was_taken_before_closing_is_handed_over() {
     let host = Host::new(SETTINGS);
     let buses = host.buses(2);
-    let [(first, _), (_, notes)] = &buses[..] else { panic!() };
+    let [(first, first_notes), (_, notes)] = &buses[..] else { panic!() };
     for number in 0..100_u32 {
         first.publish(Audience::Everybody, &Bytes::from(number.to_string()));
     }
     first.close();
     notes.expect(&Seen::Left(first.id()));
     assert_eq!(notes.messages().len(), 100);
+    assert!(eventually(DEADLINE, || first_notes.seen.lock().unwrap().len() == 2));
+    assert_eq!(first_notes.lost.load(Ordering::SeqCst), 0);
 }
 
 #[test]
@@ -293,8 +299,8 @@ fn a_receiver_that_panics_keeps_the_bus() {
         fn on_joined(&self, peer: Peer) {
             self.0.on_joined(peer);
         }
-        fn on_left(&self, peer: PeerId) {
-            self.0.on_left(peer);
+        fn on_left(&self, peer: PeerId, lost: u64) {
+            self.0.on_left(peer, lost);
         }
     }
     let host = Host::new(SETTINGS);

@@ -3,10 +3,12 @@
 //!
 //! This module and its children are the only place of the project where `unsafe` may stand, and
 //! only where there is no safe form: mapping shared memory ([`shared`]), owning descriptors that were
-//! inherited by number ([`inherited`]), registering descriptors with the runtime ([`watched`]).
+//! inherited by number ([`inherited`]), registering descriptors with the runtime ([`watched`]), asking who
+//! is at the other end ([`peer`]).
 
 pub(crate) mod headroom;
 pub(crate) mod inherited;
+pub(crate) mod peer;
 pub(crate) mod shared;
 pub(crate) mod watched;
 

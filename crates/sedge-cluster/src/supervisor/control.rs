@@ -4,53 +4,51 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 
-use super::Supervisor;
 use super::slot::Order;
-use crate::limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS_MAX, COMMAND_BYTES_MAX, COMMAND_TIMEOUT};
+use super::state::Supervisor;
+use crate::accept;
+use crate::admin::Host as _;
+use crate::error::ClusterError;
+use crate::limits::{COMMAND_BYTES_MAX, COMMAND_TIMEOUT};
+use crate::local;
 use crate::run_dir::control_path;
 use crate::wire::command::{Answer, Command, WorkerState};
 use crate::wire::control::DrainOrder;
-use crate::{ClusterError, tasks};
 
 /// Opens the socket, for this user alone. The directory is held, so one that is there is left over.
 pub(super) fn listen(run_dir: &Path) -> Result<UnixListener, ClusterError> {
     let path = control_path(run_dir);
     let open = || -> io::Result<UnixListener> {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        local::free(&path)?;
+        let listener = local::listen(&path)?;
+        if !local::is_abstract(&path) {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
+        UnixListener::from_std(listener)
     };
-    open().map_err(|source| ClusterError::Listen { address: path.display().to_string(), source })
+    open().map_err(|source| ClusterError::Listen { address: local::shown(&path), source })
 }
 
 /// Answers until the cluster ends.
 pub(super) async fn serve(supervisor: Rc<Supervisor>, listener: UnixListener) {
-    let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    let answer = |stream| {
         let supervisor = Rc::clone(&supervisor);
-        tasks::spawn_local(async move {
-            let _permit = permit;
+        async move {
+            if local::check_peer(&stream).is_err() {
+                return;
+            }
             let answered = tokio::time::timeout(COMMAND_TIMEOUT, answer(&supervisor, stream));
             if let Ok(Err(error)) = answered.await {
                 tracing::debug!(%error, "a control connection has failed");
             }
-        });
-    }
+        }
+    };
+    accept::serve_own(accept, answer).await;
 }
 
 async fn answer(supervisor: &Supervisor, stream: UnixStream) -> io::Result<()> {
@@ -58,7 +56,7 @@ async fn answer(supervisor: &Supervisor, stream: UnixStream) -> io::Result<()> {
     let mut line = String::new();
     BufReader::new(read).take(COMMAND_BYTES_MAX as u64).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(command) => supervisor.command(&command),
+        Ok(command) => supervisor.command(&command).await,
         Err(error) => refused(format!("no command: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
@@ -71,9 +69,10 @@ fn refused(reason: impl Into<String>) -> Answer {
 }
 
 impl Supervisor {
-    fn command(&self, command: &Command) -> Answer {
+    async fn command(&self, command: &Command) -> Answer {
         match *command {
             Command::Status => Answer::Status(Box::new(self.status())),
+            Command::Metrics => Answer::Metrics { text: self.metrics().await },
             Command::Drain { worker: None } => {
                 tracing::info!("told to end, on the control socket: clients are being closed");
                 self.leave();

@@ -4,8 +4,6 @@
 //! there at the first look; then accepting, looking and passing are three system calls. Otherwise the
 //! connection waits among the *undecided*, bounded in number and time.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -13,65 +11,19 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, SocketFlags};
-use sedge_sticky::{Availability, Decision, Opening, Request, Route, Router, SidFinding, limits};
+use sedge_sticky::{Availability, Decision, Opening, Request, Route, Router, SidFinding};
 use tokio::io::Interest;
-use tokio::task::AbortHandle;
 
 use super::passer::{Accepted, NotTaken, Origin};
-use super::slot::Slot;
-use super::{Phase, Supervisor, count};
+use super::slot::{Slot, Standing};
+use super::state::{Phase, Supervisor, count};
+use crate::accept::is_about_one_connection;
+use crate::error::ClusterError;
 use crate::fd::watched::Watched;
 use crate::limits::ACCEPT_PAUSE;
 use crate::listen::{Listener, ip_address};
 use crate::wire::command::WorkerState;
-use crate::worker::is_about_one_connection;
-use crate::{ClusterError, fd, tasks};
-
-/// What dispatching remembers.
-pub(super) struct State {
-    undecided_max: usize,
-    /// The tasks that wait, the oldest first.
-    undecided: RefCell<BTreeMap<u64, AbortHandle>>,
-    next: Cell<u64>,
-    /// Where heads are copied to.
-    scratch: RefCell<Box<[u8]>>,
-    random: Cell<u64>,
-}
-
-impl State {
-    /// For heads of at most this many bytes.
-    pub(super) fn new(undecided_max: usize, head_bytes_max: usize) -> State {
-        // Workers must always be able to be started.
-        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let half = descriptors.map_or(usize::MAX, |max| usize::try_from(max / 2).unwrap_or(1));
-        let mut seed = [1; 8];
-        // If there is none, choices are predictable, which harms nobody.
-        let _ = getrandom::fill(&mut seed);
-        let scratch = vec![0; head_bytes_max + limits::PROXY_V2_BYTES_MAX];
-        State {
-            undecided_max: undecided_max.min(half).max(1),
-            undecided: RefCell::default(),
-            next: Cell::new(0),
-            scratch: RefCell::new(scratch.into()),
-            random: Cell::new(u64::from_ne_bytes(seed) | 1),
-        }
-    }
-
-    /// Connections that wait for their head, or for a worker that starts.
-    pub(super) fn undecided(&self) -> usize {
-        self.undecided.borrow().len()
-    }
-
-    /// Numbers for methods that draw lots. They need not be secret.
-    fn random(&self) -> u64 {
-        let mut x = self.random.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.random.set(x);
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-}
+use crate::{fd, tasks};
 
 /// What a look at a connection shows.
 enum Look {
@@ -82,19 +34,19 @@ enum Look {
     /// Not enough has come yet: this many bytes.
     More(usize),
     /// It has ended, or is not what it must be.
-    Useless,
+    Unusable,
 }
 
 /// Why no decision is possible.
-enum Lack {
+enum NoDecision {
     /// Not enough has come yet, only this many bytes.
-    Bytes(usize),
+    Partial(usize),
     /// The connection has ended, or is not what it must be.
-    Sense,
+    Unusable,
 }
 
-/// What becomes of a connection.
-enum Fate {
+/// How dispatching a connection went.
+enum Outcome {
     /// It was passed, refused or closed.
     Settled,
     /// Its head is not there yet, only this many bytes.
@@ -115,7 +67,8 @@ pub(super) fn listen(
     let supervisor = Rc::clone(supervisor);
     tasks::spawn_local(async move {
         let _file = file;
-        let origin = Origin { peer: None, unix, secure, listener: index, at: supervisor.started };
+        let (at, proxied) = (supervisor.started, false);
+        let origin = Origin { peer: None, unix, secure, listener: index, at, proxied };
         supervisor.accept_all(&socket, origin, &name).await;
     });
     Ok(())
@@ -157,15 +110,15 @@ impl Supervisor {
     /// Passes a connection on, or has it wait for whatever is missing.
     pub(super) fn dispatch(self: &Rc<Self>, connection: Accepted) {
         match self.try_dispatch(connection, 0) {
-            Fate::Settled => {}
-            fate => self.wait(fate),
+            Outcome::Settled => {}
+            outcome => self.wait(outcome),
         }
     }
 
-    fn try_dispatch(&self, connection: Accepted, seen: usize) -> Fate {
+    fn try_dispatch(&self, connection: Accepted, seen: usize) -> Outcome {
         match self.look(&connection, seen) {
-            Look::Useless => Fate::Settled,
-            Look::More(seen) => Fate::NeedsBytes(connection, seen),
+            Look::Unusable => Outcome::Settled,
+            Look::More(seen) => Outcome::NeedsBytes(connection, seen),
             Look::NoTarget(retry_after) => self.without_target(connection, retry_after),
             Look::To(route, proxy) => self.pass(connection, route, proxy),
         }
@@ -176,7 +129,7 @@ impl Supervisor {
     fn look(&self, connection: &Accepted, seen: usize) -> Look {
         let decided =
             self.examine(&connection.socket, &connection.origin, seen, |router, request| {
-                match router.decide(request, self.dispatch.random()) {
+                match router.decide(request, self.undecided.random()) {
                     Decision::NoTarget { retry_after } => Look::NoTarget(retry_after),
                     Decision::To(route) => {
                         let has_proxy = request.proxy_len > 0;
@@ -186,8 +139,8 @@ impl Supervisor {
             });
         match decided {
             Ok(look) => look,
-            Err(Lack::Bytes(seen)) => Look::More(seen),
-            Err(Lack::Sense) => Look::Useless,
+            Err(NoDecision::Partial(seen)) => Look::More(seen),
+            Err(NoDecision::Unusable) => Look::Unusable,
         }
     }
 
@@ -199,31 +152,38 @@ impl Supervisor {
         origin: &Origin,
         seen: usize,
         then: impl FnOnce(&mut Router, &Request<'_>) -> T,
-    ) -> Result<T, Lack> {
-        let mut scratch = self.dispatch.scratch.borrow_mut();
+    ) -> Result<T, NoDecision> {
+        let mut scratch = self.undecided.scratch.borrow_mut();
         let len = match fd::peek(socket, &mut scratch) {
-            Ok(0) => return Err(Lack::Sense),
+            Ok(0) => return Err(NoDecision::Unusable),
             Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Lack::Bytes(0)),
-            Err(_) => return Err(Lack::Sense),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(NoDecision::Partial(0));
+            }
+            Err(_) => return Err(NoDecision::Unusable),
         };
         let full = len == scratch.len();
         let news = scratch.get(seen..len).unwrap_or_default();
         // A head ends with a line, so nothing else needs to be read again: a client that sends byte
         // by byte costs little.
         if seen > 0 && !full && !news.contains(&b'\n') {
-            return Err(Lack::Bytes(len));
+            return Err(NoDecision::Partial(len));
         }
         let peer = origin.peer.map(|peer| peer.ip());
         let mut router = self.router.borrow_mut();
-        let request = match router.read(&scratch[..len], peer) {
+        let opening = if origin.proxied {
+            router.read_behind_proxy(&scratch[..len], peer)
+        } else {
+            router.read(&scratch[..len], peer)
+        };
+        let request = match opening {
             Opening::Request(request) | Opening::NoHead { request, .. } => request,
             Opening::Partial if full => Request { peer, ..Request::default() },
-            Opening::Partial => return Err(Lack::Bytes(len)),
+            Opening::Partial => return Err(NoDecision::Partial(len)),
             Opening::NoProxyHeader(reason) => {
                 count(&self.counters.dropped);
                 tracing::debug!(?peer, %reason, "a proxy's connection was closed");
-                return Err(Lack::Sense);
+                return Err(NoDecision::Unusable);
             }
         };
         Ok(then(&mut router, &request))
@@ -235,17 +195,19 @@ impl Supervisor {
         mut connection: Accepted,
         mut route: Route,
         proxy: Option<(usize, Option<IpAddr>)>,
-    ) -> Fate {
+    ) -> Outcome {
         if let Some((len, client)) = proxy {
             // The header is for this supervisor; the worker is told the address instead.
             if take(&connection, len).is_err() {
                 count(&self.counters.dropped);
-                return Fate::Settled;
+                return Outcome::Settled;
             }
             connection.origin.peer = client.map(|client| SocketAddr::new(client, 0));
+            // Should it come back, nothing that follows is taken for such a header.
+            connection.origin.proxied = true;
         }
         loop {
-            let Some(slot) = self.slots.get(route.target.slot()) else { return Fate::Settled };
+            let Some(slot) = self.slots.get(route.target.slot()) else { return Outcome::Settled };
             let passer = slot.passer.borrow().clone();
             let taken = match passer {
                 Some(passer) => passer.pass(connection),
@@ -256,7 +218,7 @@ impl Supervisor {
                     count(&self.counters.passed);
                     slot.view.borrow_mut().passed += 1;
                     self.update_availability(slot);
-                    return Fate::Settled;
+                    return Outcome::Settled;
                 }
                 Err(back) => back,
             };
@@ -268,79 +230,82 @@ impl Supervisor {
                 }
                 NotTaken::Full if own => {
                     self.refuse(back, self.settings.routing.retry_after);
-                    return Fate::Settled;
+                    return Outcome::Settled;
                 }
                 NotTaken::Full => self.update_availability(slot),
-            }
-            if proxy.is_some() {
-                // It cannot be looked at again.
-                self.refuse(back, self.settings.routing.retry_after);
-                return Fate::Settled;
             }
             match self.look(&back, 0) {
                 // The one that is full is all there is.
                 Look::To(again, _) if again.target == route.target => {
                     self.refuse(back, self.settings.routing.retry_after);
-                    return Fate::Settled;
+                    return Outcome::Settled;
                 }
                 Look::To(other, _) => (connection, route) = (back, other),
                 Look::NoTarget(retry_after) => return self.without_target(back, retry_after),
-                Look::More(_) | Look::Useless => return Fate::Settled,
+                Look::More(_) | Look::Unusable => return Outcome::Settled,
             }
         }
     }
 
-    fn without_target(&self, connection: Accepted, retry_after: Duration) -> Fate {
+    fn without_target(&self, connection: Accepted, retry_after: Duration) -> Outcome {
         let patient = connection.origin.at.elapsed() < self.settings.start_patience;
         if self.somebody_starts() && patient {
-            return Fate::NeedsWorker(connection);
+            return Outcome::NeedsWorker(connection);
         }
         self.refuse(connection, retry_after);
-        Fate::Settled
+        Outcome::Settled
     }
 
-    /// Lets the router know what a worker may be given.
+    /// Lets the router know what a worker may be given, now that its state may have changed.
     pub(super) fn update_availability(&self, slot: &Slot) {
         let crowded = slot.passer.borrow().as_ref().map(|passer| passer.is_crowded());
-        let availability = match (slot.state(), crowded) {
-            (WorkerState::Ready, Some(false)) => Availability::Up,
+        let standing = match (slot.state(), crowded) {
+            (_, None) | (WorkerState::Killed, _) => Standing::Down,
+            (WorkerState::Ready, Some(false)) => Standing::Up,
+            (WorkerState::Suspect, Some(false)) => Standing::LastResort,
             // When the whole cluster ends, a worker can refuse a session better than anybody else.
-            (WorkerState::Draining, Some(false)) if self.phase() == Phase::Draining => {
-                Availability::Up
-            }
-            (_, Some(_)) => Availability::Draining,
-            (_, None) => Availability::Down,
+            (WorkerState::Draining, Some(false)) if self.phase() == Phase::Draining => Standing::Up,
+            _ => Standing::OwnSessions,
         };
-        self.router.borrow_mut().set_availability(slot.target.get(), availability);
+        if slot.standing.replace(standing) == standing {
+            return;
+        }
+        let somebody_is_up = self.slots.iter().any(|slot| slot.standing.get() == Standing::Up);
+        let mut router = self.router.borrow_mut();
+        for slot in &self.slots {
+            let availability = match slot.standing.get() {
+                Standing::Up => Availability::Up,
+                Standing::LastResort if !somebody_is_up => Availability::Up,
+                Standing::LastResort | Standing::OwnSessions => Availability::Draining,
+                Standing::Down => Availability::Down,
+            };
+            router.set_availability(slot.target.get(), availability);
+        }
     }
 
-    /// Has a connection wait in a task of its own. If too many wait, the oldest is closed: most likely
-    /// it never meant to say anything.
-    fn wait(self: &Rc<Self>, fate: Fate) {
-        let state = &self.dispatch;
-        if state.undecided() >= state.undecided_max
-            && let Some((_, oldest)) = state.undecided.borrow_mut().pop_first()
-        {
-            oldest.abort();
+    /// Has a connection wait in a task of its own.
+    fn wait(self: &Rc<Self>, outcome: Outcome) {
+        if self.undecided.make_room() {
             count(&self.counters.displaced);
         }
-        let id = state.next.get();
-        state.next.set(id + 1);
+        let number = self.undecided.next_number();
         let supervisor = Rc::clone(self);
         let task = tasks::spawn_local(async move {
-            supervisor.decide_later(fate).await;
-            supervisor.dispatch.undecided.borrow_mut().remove(&id);
+            supervisor.decide_later(outcome).await;
+            supervisor.undecided.remove(number);
         });
         // It has not run yet, so it cannot have removed itself.
-        state.undecided.borrow_mut().insert(id, task.abort_handle());
+        self.undecided.insert(number, task.abort_handle());
     }
 
-    async fn decide_later(&self, mut fate: Fate) {
+    async fn decide_later(&self, mut outcome: Outcome) {
         loop {
-            fate = match fate {
-                Fate::Settled => return,
-                Fate::NeedsBytes(connection, seen) => self.wait_for_bytes(connection, seen).await,
-                Fate::NeedsWorker(connection) => {
+            outcome = match outcome {
+                Outcome::Settled => return,
+                Outcome::NeedsBytes(connection, seen) => {
+                    self.wait_for_bytes(connection, seen).await
+                }
+                Outcome::NeedsWorker(connection) => {
                     let patience = connection.origin.at + self.settings.start_patience;
                     let changed = self.changed.notified();
                     let _ = tokio::time::timeout_at(patience.into(), changed).await;
@@ -350,20 +315,20 @@ impl Supervisor {
         }
     }
 
-    async fn wait_for_bytes(&self, connection: Accepted, seen: usize) -> Fate {
+    async fn wait_for_bytes(&self, connection: Accepted, seen: usize) -> Outcome {
         let Accepted { socket, origin } = connection;
         let Ok(socket) = Watched::new(socket, Interest::READABLE) else {
             count(&self.counters.dropped);
-            return Fate::Settled;
+            return Outcome::Settled;
         };
         let deadline = origin.at + self.settings.head_timeout;
         let enough = self.see_enough(&socket, &origin, seen);
         match tokio::time::timeout_at(deadline.into(), enough).await {
             Ok(true) => self.try_dispatch(Accepted { socket: socket.into_inner(), origin }, 0),
-            Ok(false) => Fate::Settled,
+            Ok(false) => Outcome::Settled,
             Err(_) => {
                 count(&self.counters.timed_out);
-                Fate::Settled
+                Outcome::Settled
             }
         }
     }
@@ -374,10 +339,10 @@ impl Supervisor {
             let Ok((ready, mut guard)) = socket.readable().await else { return false };
             match self.examine(socket, origin, seen, |_, _| ()) {
                 Ok(()) => return true,
-                Err(Lack::Sense) => return false,
+                Err(NoDecision::Unusable) => return false,
                 // Nothing more can come.
-                Err(Lack::Bytes(_)) if ready.is_read_closed() => return false,
-                Err(Lack::Bytes(len)) => seen = len,
+                Err(NoDecision::Partial(_)) if ready.is_read_closed() => return false,
+                Err(NoDecision::Partial(len)) => seen = len,
             }
             // The next readiness is that more has come than was there at this look: a head of
             // which only a part is there does not keep this task busy.

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use tokio::process::{Child, Command};
 
-use crate::WORKER_VARIABLE;
+use crate::wire::control::WORKER_VARIABLE;
 
 /// This very program, even if its file has been replaced or removed since it was started: workers of
 /// another version come by order, never by the accident of a crash.

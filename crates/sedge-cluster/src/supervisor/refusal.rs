@@ -9,12 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::passer::Accepted;
-use super::{Supervisor, count};
-use crate::limits::{REFUSAL_LINGER, REFUSAL_LINGER_BYTES_MAX, REFUSALS_MAX};
+use super::state::{Supervisor, count};
+use crate::limits::{REFUSAL_LINGER, REFUSAL_LINGER_BYTES_MAX, REFUSAL_LOOK, REFUSALS_MAX};
 use crate::{fd, tasks};
-
-/// Between two looks at whether all refusals have ended, when the cluster ends.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// The first byte of a TLS connection: the type of a handshake record.
 const TLS_HANDSHAKE: u8 = 22;
@@ -49,7 +46,7 @@ impl Supervisor {
     /// Waits until those who were about to be passed have been refused.
     pub(super) async fn refuse_rest(&self) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(REFUSAL_LOOK).await;
             if self.refusals.get() == 0 {
                 return;
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::builder::RestartLimits;
 use crate::limits::{RESTART_DELAY, RESTART_DELAY_MAX, STABLE_AFTER};
 
 /// What is remembered of a worker's ends.
@@ -18,15 +19,6 @@ pub(crate) enum Next {
     After(Duration),
     /// The worker is in a crash loop: start again at a slow pace.
     Slowly(Duration),
-}
-
-/// The limits of crash loops.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RestartLimits {
-    /// Ends in a row that make one.
-    pub(crate) crashes_max: u32,
-    /// The pace in one.
-    pub(crate) crash_loop_delay: Duration,
 }
 
 impl Restarts {

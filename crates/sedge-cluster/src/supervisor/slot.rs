@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use sedge_sticky::TargetId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::passer::Passer;
 use super::process;
@@ -22,21 +22,41 @@ pub(crate) enum Order {
     Kill,
 }
 
+/// What a worker may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Everything.
+    Up,
+    /// New sessions only if nobody is up: a worker that does not answer is better than none.
+    LastResort,
+    /// What belongs to its own sessions.
+    OwnSessions,
+    /// Nothing.
+    Down,
+}
+
 /// A worker's place.
 pub(crate) struct Slot {
     pub(crate) index: u8,
     /// The worker in the router's table.
     pub(crate) target: Cell<TargetId>,
+    pub(crate) standing: Cell<Standing>,
     pub(crate) view: RefCell<View>,
     /// The way to the worker, while it is ready.
     pub(crate) passer: RefCell<Option<Rc<Passer>>>,
     order: watch::Sender<Order>,
-    /// Who waits for its metrics; the task that keeps the worker sends the request.
-    pub(crate) metrics: RefCell<Option<mpsc::Sender<MetricsRequest>>>,
+    /// What is wanted of it; the task that keeps the worker passes it on.
+    pub(crate) requests: RefCell<Option<mpsc::Sender<Request>>>,
 }
 
-/// Somebody wants a worker's metrics.
-pub(crate) type MetricsRequest = tokio::sync::oneshot::Sender<String>;
+/// What is wanted of a worker that serves.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Its metrics, to be sent here.
+    Metrics(oneshot::Sender<String>),
+    /// That it reads certificates and the like again.
+    Reread,
+}
 
 /// What is known of the worker.
 #[derive(Debug)]
@@ -67,10 +87,11 @@ impl Slot {
         Slot {
             index,
             target: Cell::new(target),
+            standing: Cell::new(Standing::Down),
             view: RefCell::new(view),
             passer: RefCell::default(),
             order: watch::Sender::new(Order::Serve),
-            metrics: RefCell::default(),
+            requests: RefCell::default(),
         }
     }
 
@@ -87,6 +108,11 @@ impl Slot {
             }
             heeded
         });
+    }
+
+    /// Asks the worker for something. If as much as may is waiting already, that is dropped.
+    pub(crate) fn ask(&self, request: Request) {
+        let _ = self.requests.borrow().as_ref().map(|requests| requests.try_send(request));
     }
 
     pub(crate) fn orders(&self) -> watch::Receiver<Order> {

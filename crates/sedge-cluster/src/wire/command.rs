@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "command", rename_all = "snake_case")]
 pub(crate) enum Command {
     Status,
+    /// The metrics of the host.
+    Metrics,
     /// Ends the cluster in order, or replaces one worker.
     Drain {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,6 +28,10 @@ pub(crate) enum Command {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum Answer {
     Status(Box<Status>),
+    /// In Prometheus' text format.
+    Metrics {
+        text: String,
+    },
     /// It has begun.
     Done,
     Refused {
@@ -109,10 +115,12 @@ pub enum WorkerState {
     Starting,
     /// It takes connections.
     Ready,
-    /// It takes no new sessions, because it has not answered for some seconds.
+    /// It has not answered for some seconds, and takes new sessions only if no other worker does.
     Suspect,
     /// It closes its clients and ends.
     Draining,
+    /// It is being killed: it hangs, or its time is up.
+    Killed,
     /// Its process has ended and is about to be started again.
     Waiting,
     /// Its process ended several times in a row, soon after its start; it is started again at a slow
@@ -130,6 +138,7 @@ impl WorkerState {
             WorkerState::Ready => "ready",
             WorkerState::Suspect => "suspect",
             WorkerState::Draining => "draining",
+            WorkerState::Killed => "killed",
             WorkerState::Waiting => "waiting",
             WorkerState::CrashLoop => "crash_loop",
             WorkerState::Stopped => "stopped",
@@ -151,6 +160,7 @@ mod tests {
     fn requests_are_written_as_documented() {
         let wanted = [
             (r#"{"command":"status"}"#, Command::Status),
+            (r#"{"command":"metrics"}"#, Command::Metrics),
             (r#"{"command":"drain"}"#, Command::Drain { worker: None }),
             (r#"{"command":"drain","worker":3}"#, Command::Drain { worker: Some(3) }),
             (r#"{"command":"stop"}"#, Command::Stop),

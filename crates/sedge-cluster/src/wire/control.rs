@@ -14,8 +14,11 @@ use crate::limits::{
     DEFAULT_BUS_STALL_TIMEOUT, SESSION_KIND_BYTES_MAX, SESSION_KINDS_MAX,
 };
 
+/// The environment variable that makes a process a worker, with its index. Only a supervisor sets it.
+pub const WORKER_VARIABLE: &str = "SEDGE_WORKER";
+
 /// Changes whenever a message changes its meaning.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// What a worker needs to know, sent once, first, with two descriptors: the table of interest and
 /// the socket on which connections come.
@@ -81,6 +84,8 @@ pub(crate) enum ToWorker {
         number: u64,
     },
     Drain(DrainOrder),
+    /// Files such as certificates are to be read again.
+    Reread,
     /// The worker's metrics are wanted.
     Metrics {
         request: u64,

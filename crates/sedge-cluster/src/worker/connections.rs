@@ -13,7 +13,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::Siblings;
+use crate::accept::is_about_one_connection;
 use crate::channel::Channel;
+use crate::error::ClusterError;
 use crate::fd;
 use crate::fd::headroom::Headroom;
 use crate::fd::watched::Watched;
@@ -21,9 +23,9 @@ use crate::limits::{
     ACCEPT_PAUSE, BACKLOG, BIND_PATIENCE, INCOMING_QUEUE, PASS_PART_BYTES, SIBLING_LINKS_MAX,
 };
 use crate::listen::{ip_address, open_tcp};
-use crate::passed::{self, Passed, PassedError, Stream};
+use crate::passed::{self, Passed, PassedError, Receipt, Stream};
 use crate::wire::passing::HEAD_BYTES;
-use crate::{ClusterError, tasks};
+use crate::{local, tasks};
 
 /// The connections of a worker. Whoever stops asking for them makes the supervisor give new
 /// sessions to other workers.
@@ -31,6 +33,8 @@ use crate::{ClusterError, tasks};
 pub struct Connections {
     /// From the supervisor; `None` when it is gone.
     supervisor: Option<Channel>,
+    /// What has come from it and has not been said to have come.
+    arrived: Option<(Receipt, Option<Passed>)>,
     buffer: Vec<u8>,
     headroom: Headroom,
     others: mpsc::Receiver<Passed>,
@@ -47,6 +51,15 @@ impl Connections {
             let Some(channel) = &self.supervisor else {
                 return self.others.recv().await;
             };
+            if let Some((receipt, _)) = &self.arrived {
+                // If nobody is there to hear it, nobody else has the connection.
+                let _ = receipt.send(channel).await;
+                if let Some((_, Some(passed))) = self.arrived.take() {
+                    return Some(passed);
+                }
+                // Those that follow wait in the socket until there may be room for them.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
             let received = async {
                 self.headroom.wait(channel).await;
                 passed::receive(channel, &mut self.buffer).await
@@ -58,13 +71,12 @@ impl Connections {
             match received {
                 Ok(passed) => {
                     self.headroom.received(&passed.stream);
-                    return Some(passed);
+                    self.arrived = Some((Receipt::Taken, Some(passed)));
                 }
                 Err(PassedError::Closed) => self.supervisor = None,
                 Err(error) => {
                     sedge_log::warn_rarely!(%error, "a connection from the supervisor did not arrive");
-                    // Those that follow wait in the socket until there may be room for them.
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    self.arrived = Some((error.receipt(), None));
                 }
             }
         }
@@ -103,8 +115,8 @@ impl Connections {
         }
         // Supervisors pass nothing that they have read.
         let buffer = vec![0; HEAD_BYTES + 1];
-        let (supervisor, headroom) = (Some(supervisor), Headroom::new());
-        Ok(Connections { supervisor, buffer, headroom, others, own_port, address: bound })
+        let (supervisor, arrived, headroom) = (Some(supervisor), None, Headroom::new());
+        Ok(Connections { supervisor, arrived, buffer, headroom, others, own_port, address: bound })
     }
 
     /// Gives up the worker's own port once its supervisor is gone, so that a successor's worker can
@@ -136,12 +148,9 @@ async fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
 
 fn listen_for_siblings(siblings: &Siblings) -> io::Result<Watched> {
     let path = siblings.own_path();
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    local::free(&path)?;
     let socket = fd::message_socket()?;
-    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path)?)?;
+    rustix::net::bind(&socket, &local::address(&path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Watched::new(socket, Interest::READABLE).map_err(|(_, error)| error)
 }
@@ -153,7 +162,11 @@ async fn accept_siblings(listener: Watched, sender: &mpsc::Sender<Passed>) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let accepted = listener
             .when_ready(Interest::READABLE, |socket| Ok(rustix::net::accept_with(socket, flags)?));
-        let channel = match accepted.await.and_then(Channel::new) {
+        let accepted = accepted.await;
+        if accepted.as_ref().is_ok_and(|socket| local::check_peer(socket).is_err()) {
+            continue;
+        }
+        let channel = match accepted.and_then(Channel::new) {
             Ok(channel) => channel,
             Err(error) => {
                 sedge_log::warn_rarely!(%error, "a sibling cannot be accepted; pausing");
@@ -181,13 +194,15 @@ async fn take_from(channel: &Channel, sender: &mpsc::Sender<Passed>) {
         match passed::receive(channel, &mut buffer).await {
             Ok(passed) => {
                 headroom.received(&passed.stream);
-                if sender.send(passed).await.is_err() {
-                    return;
-                }
+                // Only what has a place is taken: the sibling still has it until then.
+                let Ok(place) = sender.reserve().await else { return };
+                let _ = Receipt::Taken.send(channel).await;
+                place.send(passed);
             }
             Err(PassedError::Closed) => return,
-            Err(PassedError::Exhausted) => {
-                sedge_log::warn_rarely!("out of descriptors: a connection from a sibling was lost");
+            Err(error @ PassedError::Exhausted) => {
+                sedge_log::warn_rarely!(%error, "a connection from a sibling did not arrive");
+                let _ = error.receipt().send(channel).await;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             Err(error) => {
@@ -222,15 +237,4 @@ async fn accept_clients(listener: Watched, sender: mpsc::Sender<Passed>) {
             }
         }
     }
-}
-
-/// Whether accepting failed for the one connection only.
-pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }

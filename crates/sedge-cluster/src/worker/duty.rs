@@ -1,49 +1,23 @@
 //! What a worker does for its supervisor, beside its work: heartbeats, metrics, ending when it is
 //! told to, and ending when nobody is left to tell it.
 
-use std::future::poll_fn;
+use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::task::Poll;
 use std::time::{Duration, Instant};
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Duty, EXIT_DEADLINE, EXIT_ORPHANED};
 use crate::drain::{Drain, DrainReason};
 use crate::limits::{
-    CONTROL_BYTES_MAX, DRAIN_GRACE, LAST_WORDS, METRICS_BYTES_MAX, ORPHAN_LOOK, TEXT_PART_BYTES,
+    CONTROL_BYTES_MAX, DRAIN_GRACE, LAST_WORDS, METRICS_BYTES_MAX, ORPHAN_LOOK, PROGRESS_LOOK,
+    TEXT_PART_BYTES,
 };
+use crate::signals::{Signal, Signals};
 use crate::tasks;
+use crate::wire::command::ClusterState;
 use crate::wire::control::{self, DrainOrder, Stats, ToSupervisor, ToWorker};
-
-/// The signals that tell a process to end. A service manager sends them to all processes of a
-/// service at once, so a worker that let them end it would go before its supervisor has told it how.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-pub(super) fn signals() -> io::Result<Signals> {
-    let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-    Ok(Signals { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
-}
-
-impl Signals {
-    async fn next(&mut self) -> i32 {
-        poll_fn(|context| {
-            let signals = [(&mut self.terminate, 15), (&mut self.interrupt, 2)];
-            for (signal, number) in signals {
-                if signal.poll_recv(context).is_ready() {
-                    return Poll::Ready(number);
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
 
 /// Serves until the process ends.
 pub(super) async fn serve(
@@ -55,9 +29,7 @@ pub(super) async fn serve(
     let supervised = async {
         tokio::select! {
             () = supervised(&duty) => {}
-            // If the supervisor does not take an answer, it is gone, which the other one notices, or
-            // it will find this worker hanging.
-            _ = answer_heartbeats(&duty) => std::future::pending().await,
+            never = answer_heartbeats(&duty) => match never {},
         }
     };
     tokio::pin!(supervised);
@@ -65,7 +37,7 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             () = &mut supervised => break,
-            number = signals.next() => on_signal(&duty, drain, number, &mut told),
+            signal = signals.next() => on_signal(&duty, drain, signal, &mut told),
         }
     }
     if !duty.ready.load(Ordering::SeqCst) {
@@ -79,13 +51,13 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             () = &mut lonely => break,
-            number = signals.next() => on_signal(&duty, drain, number, &mut told),
+            signal = signals.next() => on_signal(&duty, drain, signal, &mut told),
         }
     }
     begin(&duty, Drain::new(&drain, DrainReason::Orphaned, Instant::now()));
     loop {
-        let number = signals.next().await;
-        on_signal(&duty, drain, number, &mut told);
+        let signal = signals.next().await;
+        on_signal(&duty, drain, signal, &mut told);
     }
 }
 
@@ -95,26 +67,59 @@ fn exit(status: i32) -> ! {
     std::process::exit(status)
 }
 
-fn on_signal(duty: &Arc<Duty>, drain: DrainOrder, number: i32, told: &mut bool) {
-    if std::mem::replace(told, true) {
-        std::process::exit(128 + number);
+/// A service manager sends the signals to all processes of a service at once, so a worker that let them
+/// end it would go before its supervisor has told it how.
+fn on_signal(duty: &Arc<Duty>, drain: DrainOrder, signal: Signal, told: &mut bool) {
+    match signal {
+        Signal::Hangup => duty.reread(),
+        _ if std::mem::replace(told, true) => std::process::exit(signal.exit_status().into()),
+        _ => begin(duty, Drain::new(&drain, DrainReason::Signal, Instant::now())),
     }
-    begin(duty, Drain::new(&drain, DrainReason::Signal, Instant::now()));
 }
 
-/// Answers heartbeats. Those that come during a check are answered by the next one.
-async fn answer_heartbeats(duty: &Duty) -> io::Result<()> {
+/// Answers heartbeats, for as long as the work goes on. Those that come while it stands still are
+/// answered when it moves again. What cannot be said is no reason to stop: either the supervisor is
+/// gone, which another task notices, or it will hear the next answer.
+async fn answer_heartbeats(duty: &Duty) -> Infallible {
     let mut heartbeat = duty.heartbeat.subscribe();
-    while heartbeat.changed().await.is_ok() {
-        let number = *heartbeat.borrow_and_update();
-        let check = duty.check.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(check) = check {
-            check().await;
+    let mut seen = Vec::new();
+    loop {
+        if heartbeat.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
+        duty.progressed(&mut seen).await;
+        let number = *heartbeat.borrow_and_update();
         let stats = duty.current_stats().map(Stats::bounded);
-        duty.say(&ToSupervisor::Alive { number, stats }).await?;
+        if let Err(error) = duty.say(&ToSupervisor::Alive { number, stats }).await {
+            tracing::debug!(%error, "a heartbeat could not be answered");
+        }
     }
-    Ok(())
+}
+
+impl Duty {
+    /// Has files read again, if the worker has any.
+    fn reread(&self) {
+        let reread = self.reread.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(reread) = reread {
+            reread();
+        }
+    }
+
+    /// Waits until each part of the work has moved on since it was last `seen`.
+    async fn progressed(&self, seen: &mut Vec<u64>) {
+        let ask = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(ask) = ask else { return };
+        loop {
+            let now = ask();
+            let stands_still = now.len() == seen.len()
+                && now.iter().zip(seen.iter()).any(|(now, seen)| now == seen);
+            if !stands_still {
+                *seen = now;
+                return;
+            }
+            tokio::time::sleep(PROGRESS_LOOK).await;
+        }
+    }
 }
 
 /// Does what the supervisor says, until it is gone.
@@ -136,6 +141,10 @@ async fn supervised(duty: &Arc<Duty>) {
                 begin(duty, Drain::new(&order, reason, Instant::now()));
                 Ok(())
             }
+            Ok(ToWorker::Reread) => {
+                duty.reread();
+                Ok(())
+            }
             Ok(ToWorker::Welcome(_)) => Ok(()),
             Err(error) => {
                 sedge_log::warn_rarely!(%error, "the supervisor said something that makes no sense");
@@ -150,8 +159,7 @@ async fn supervised(duty: &Arc<Duty>) {
 }
 
 async fn say_metrics(duty: &Duty, request: u64) -> io::Result<()> {
-    let ask = duty.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut text = ask.map(|ask| ask()).unwrap_or_default();
+    let mut text = duty.own_metrics();
     if text.len() > METRICS_BYTES_MAX {
         sedge_log::warn_rarely!(
             bytes = text.len(),
@@ -196,18 +204,36 @@ fn begin(duty: &Arc<Duty>, drain: Drain) {
     }
 }
 
-/// Waits until an orphan has nothing left to serve, or has served long enough.
+/// Waits until an orphan has nothing left to serve, or somebody else serves in its place, or it has
+/// served long enough.
+///
+/// A successor's workers have a bus of their own: as long as an orphan keeps its clients, they do not hear
+/// those of the successor, nor are they found there by new connections. So they are let go as soon
+/// as there is somebody to go to.
 async fn orphan(duty: &Duty, deadline: Duration) {
-    let nobody_left = async {
+    let done = async {
         loop {
             // Nothing is known of a worker that never reports; it has until the deadline.
             if duty.current_stats().is_some_and(|stats| stats.connections == 0) {
                 return;
             }
+            if successor_serves(&duty.run_dir).await {
+                tracing::warn!(
+                    "a new supervisor's workers serve: the clients of this one are closed"
+                );
+                return;
+            }
             tokio::time::sleep(ORPHAN_LOOK).await;
         }
     };
-    if tokio::time::timeout(deadline, nobody_left).await.is_err() {
+    if tokio::time::timeout(deadline, done).await.is_err() {
         tracing::warn!("no supervisor has come back for long; the remaining clients are closed");
     }
+}
+
+/// Whether another supervisor has taken the run directory, and has workers that serve.
+async fn successor_serves(run_dir: &Path) -> bool {
+    let run_dir = run_dir.to_owned();
+    let asked = tasks::blocking(move || crate::control::status(&run_dir)).await;
+    matches!(asked, Ok(Ok(status)) if status.state == ClusterState::Serving)
 }

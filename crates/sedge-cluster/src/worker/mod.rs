@@ -2,13 +2,14 @@
 
 mod connections;
 mod duty;
+mod host;
 mod siblings;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,14 +19,17 @@ use tokio::task::AbortHandle;
 use crate::bus::{BusPlace, UnixBus};
 use crate::channel::Channel;
 use crate::drain::Drain;
+use crate::ended::Ended;
+use crate::error::ClusterError;
 use crate::fd::inherited;
 use crate::fd::shared::SharedTable;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_SEND_TIMEOUT, FAILURE_BYTES_MAX};
+use crate::signals::Signals;
 use crate::wire::control::{self, PROTOCOL, Secret, Stats, ToSupervisor, ToWorker, Welcome};
-use crate::{ClusterError, Ended, run_dir, tasks};
+use crate::{run_dir, tasks};
 
 pub use connections::Connections;
-pub(crate) use connections::is_about_one_connection;
+pub use host::HostMetrics;
 pub use siblings::{NotPassed, PassReason, Siblings};
 
 /// The exit status of a worker that ends because its supervisor is gone before it was ready.
@@ -54,20 +58,23 @@ pub struct Worker {
 pub(crate) struct Duty {
     channel: Channel,
     stats: Mutex<StatsSource>,
-    metrics: Mutex<Option<MetricsSource>>,
-    check: Mutex<Option<Check>>,
+    metrics: Mutex<Vec<MetricsSource>>,
+    progress: Mutex<Option<ProgressSource>>,
+    reread: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// The last heartbeat that has come.
     heartbeat: watch::Sender<u64>,
     drain: watch::Sender<Option<Drain>>,
     ready: AtomicBool,
     /// The supervisor is gone.
     orphaned: watch::Sender<bool>,
+    /// Where a supervisor's control socket is.
+    run_dir: PathBuf,
     /// Keeps the directory of the sockets.
-    _directory: File,
+    _directory: Option<File>,
 }
 
 type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
-type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+type ProgressSource = Arc<dyn Fn() -> Vec<u64> + Send + Sync>;
 
 #[derive(Default)]
 enum StatsSource {
@@ -150,21 +157,32 @@ impl Worker {
         *self.duty.stats() = StatsSource::Asked(Arc::new(ask));
     }
 
-    /// Has this worker's metrics asked for, in Prometheus' text format, whenever somebody wants those of
+    /// Adds to this worker's metrics a text in Prometheus' text format, asked for whenever somebody wants those of
     /// the host. The supervisor adds the label `worker`. The function must not block.
     pub fn metrics_from(&self, ask: impl Fn() -> String + Send + Sync + 'static) {
         let mut metrics = self.duty.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        *metrics = Some(Arc::new(ask));
+        metrics.push(Arc::new(ask));
     }
 
-    /// Has this done before each heartbeat is answered, so that a worker whose work hangs is replaced even
-    /// though its runtime goes on. For example: a message to each thread, and its answer.
-    pub fn check_by<F>(&self, check: impl Fn() -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let check: Check = Arc::new(move || Box::pin(check()));
-        *self.duty.check.lock().unwrap_or_else(PoisonError::into_inner) = Some(check);
+    /// Has the progress of this worker's work looked at before each heartbeat is answered, so that a
+    /// worker whose work hangs is replaced even though its runtime goes on: a number for each part of it,
+    /// such as a thread, that changes several times a second unless that part is blocked. As long as one of
+    /// them stands still, heartbeats are not answered. The function must not block.
+    pub fn progress_from(&self, ask: impl Fn() -> Vec<u64> + Send + Sync + 'static) {
+        let mut progress = self.duty.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        *progress = Some(Arc::new(ask));
+    }
+
+    /// Has this called when files such as certificates are to be read again: the supervisor or this worker
+    /// got SIGHUP. The function may read some files, and must not block for longer.
+    pub fn reread_by(&self, reread: impl Fn() + Send + Sync + 'static) {
+        let reread: Arc<dyn Fn() + Send + Sync> = Arc::new(reread);
+        *self.duty.reread.lock().unwrap_or_else(PoisonError::into_inner) = Some(reread);
+    }
+
+    /// The metrics of all workers of this host, for whoever asks this one.
+    pub fn host_metrics(&self) -> HostMetrics {
+        HostMetrics::new(self.index, Arc::clone(&self.duty))
     }
 
     /// Tells when the worker is to close its clients and end.
@@ -173,7 +191,7 @@ impl Worker {
     }
 
     /// Whether the supervisor is gone. The worker then serves on, and is told to drain when it has no
-    /// connections left, or after the orphan deadline.
+    /// connections left, when another supervisor's workers serve, or after the orphan deadline.
     pub fn is_orphaned(&self) -> bool {
         *self.duty.orphaned.borrow()
     }
@@ -216,6 +234,12 @@ impl Duty {
             StatsSource::Asked(ask) => Arc::clone(ask),
         };
         Some(ask())
+    }
+
+    /// The metrics of this worker, from all who add to them.
+    fn own_metrics(&self) -> String {
+        let sources = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sources.iter().map(|ask| ask()).collect()
     }
 
     async fn say(&self, message: &ToSupervisor) -> io::Result<()> {
@@ -311,11 +335,13 @@ async fn prepare(
         channel,
         stats: Mutex::default(),
         metrics: Mutex::default(),
-        check: Mutex::default(),
+        progress: Mutex::default(),
+        reread: Mutex::default(),
         heartbeat: watch::Sender::new(0),
         drain: watch::Sender::new(None),
         ready: AtomicBool::new(false),
         orphaned: watch::Sender::new(false),
+        run_dir: welcome.directory.parent().map(Path::to_owned).unwrap_or_default(),
         _directory: directory,
     });
     connections.stop_listening_when(duty.orphaned.subscribe());
@@ -338,10 +364,10 @@ async fn prepare(
     })
 }
 
-type Opened = (Arc<UnixBus>, Siblings, Connections, File, duty::Signals);
+type Opened = (Arc<UnixBus>, Siblings, Connections, Option<File>, Signals);
 
 async fn open(welcome: &Welcome, table: OwnedFd, passed: OwnedFd) -> Result<Opened, ClusterError> {
-    let signals = duty::signals().map_err(ClusterError::system("signals cannot be handled"))?;
+    let signals = Signals::new().map_err(ClusterError::system("signals cannot be handled"))?;
     let directory = run_dir::hold(&welcome.directory)
         .map_err(ClusterError::system("the directory of the workers' sockets cannot be held"))?;
     let table = SharedTable::map(table)

@@ -1,23 +1,24 @@
 //! Passing connections to other workers of the host.
 //!
 //! Each worker listens for its siblings. One link to each is kept, for connections that fit into one
-//! message: passing one is one system call. A connection with more bytes already read goes over a
-//! link of its own, so that nothing waits behind it.
+//! message. A connection with more bytes already read goes over a link of its own, so that nothing waits
+//! behind it. A connection is kept here until the sibling has taken it: if that ends before, whoever
+//! wanted to pass it has it back and answers it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::net::SocketAddrUnix;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::channel::Channel;
-use crate::fd;
 use crate::limits::{PASS_TIMEOUT, PASSED_BYTES_MAX};
-use crate::passed::Passed;
-use crate::wire::passing::PassHead;
+use crate::passed::{Passed, Receipt};
+use crate::{fd, local, tasks};
 
 /// The other workers of a host. Cheap to clone; may be used from any thread and any runtime.
 #[derive(Clone)]
@@ -27,7 +28,7 @@ struct Inner {
     own: u8,
     workers: u16,
     directory: PathBuf,
-    links: Box<[Mutex<Option<Arc<Channel>>>]>,
+    links: Box<[Mutex<Option<Arc<Link>>>]>,
     /// The runtime that the links are registered with.
     runtime: Handle,
 }
@@ -35,6 +36,56 @@ struct Inner {
 impl fmt::Debug for Siblings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Siblings").field("own", &self.0.own).finish_non_exhaustive()
+    }
+}
+
+/// A link to a sibling, over which it says of each connection, in order, that it has it.
+struct Link {
+    channel: Channel,
+    /// Who waits for that, the first one first. `None` once nothing can be said any more.
+    waiting: Mutex<Option<VecDeque<oneshot::Sender<Receipt>>>>,
+}
+
+impl Link {
+    fn new(channel: Channel) -> Link {
+        Link { channel, waiting: Mutex::new(Some(VecDeque::new())) }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<VecDeque<oneshot::Sender<Receipt>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends the first message of a connection if that takes no waiting.
+    fn try_send(&self, passed: &Passed) -> io::Result<oneshot::Receiver<Receipt>> {
+        // Held while sending, so that the order of those who wait is that of what they wait for.
+        let mut waiting = self.waiting();
+        let Some(waiting) = &mut *waiting else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let (head, (first, _)) = (passed.head().encode(), passed.parts());
+        let parts = [IoSlice::new(&head), IoSlice::new(first)];
+        self.channel.try_send(&parts, &[passed.stream.as_fd()])?;
+        let (receipt, told) = oneshot::channel();
+        waiting.push_back(receipt);
+        Ok(told)
+    }
+
+    /// Sends the first message of a connection.
+    async fn send(&self, passed: &Passed) -> io::Result<oneshot::Receiver<Receipt>> {
+        match self.try_send(passed) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        let sending = self.channel.when_writable(|| self.try_send(passed));
+        let in_time = tokio::time::timeout(PASS_TIMEOUT, sending).await;
+        in_time.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Tells those who wait, until nothing can come any more; that those see who are left.
+    async fn hear_receipts(&self) {
+        while let Ok(receipt) = Receipt::receive(&self.channel).await {
+            let first = self.waiting().as_mut().and_then(VecDeque::pop_front);
+            let _ = first.map(|first| first.send(receipt));
+        }
+        *self.waiting() = None;
     }
 }
 
@@ -80,10 +131,11 @@ impl Siblings {
     }
 
     /// Passes a connection to another worker, which takes it from `read` on. When this returns, this
-    /// process no longer has it. If it cannot be passed, it comes back with the error.
+    /// process no longer has it. If it cannot be passed, or the other worker ends before it has taken it,
+    /// it comes back with the error.
     ///
-    /// A connection that was passed can still be lost: if the other worker ends, or is out of
-    /// descriptors, before it takes it. Its client sees it closed then.
+    /// This waits for as long as the other worker needs to take it. One that hangs is found out by the
+    /// supervisor, and killed; then the connection comes back.
     pub async fn pass(&self, to: u8, passed: Passed) -> Result<(), NotPassed> {
         let done = if passed.read.len() > PASSED_BYTES_MAX {
             Err(PassReason::TooMuchRead)
@@ -96,22 +148,31 @@ impl Siblings {
     }
 
     async fn try_pass(&self, to: u8, passed: &Passed) -> Result<(), PassReason> {
-        let head = passed.head();
-        let (first, mut rest) = passed.parts();
-        if let Some(second) = rest.next() {
-            let channel = self.connect(to)?;
-            send(&channel, &head, first, passed).await?;
-            for part in [second].into_iter().chain(rest) {
-                let sent = channel.send_within(PASS_TIMEOUT, &[IoSlice::new(part)], &[]).await;
+        let (_, rest) = passed.parts();
+        let mut rest = rest.peekable();
+        if rest.peek().is_some() {
+            let link = Link::new(self.connect(to)?);
+            // Its receipt is heard right here, and the link ends with it.
+            let mut told = link.send(passed).await.map_err(reason_of)?;
+            for part in rest {
+                let sent = link.channel.send_within(PASS_TIMEOUT, &[IoSlice::new(part)], &[]).await;
                 sent.map_err(reason_of)?;
             }
-            return Ok(());
+            return tokio::select! {
+                biased;
+                told = receipt(&mut told) => told,
+                () = link.hear_receipts() => receipt(&mut told).await,
+            };
         }
         // Twice, as a link may lead to a predecessor that has ended.
         for _ in 0..2 {
-            let (channel, kept) = self.link(to)?;
-            match send(&channel, &head, first, passed).await {
-                Err(PassReason::Gone) => self.forget(to, &channel),
+            let (link, kept) = self.link(to)?;
+            let done = match link.send(passed).await.map_err(reason_of) {
+                Ok(mut told) => receipt(&mut told).await,
+                Err(reason) => Err(reason),
+            };
+            match done {
+                Err(PassReason::Gone) => self.forget(to, &link),
                 done => return done,
             }
             if !kept {
@@ -122,22 +183,25 @@ impl Siblings {
     }
 
     /// The link to a worker, and whether it was there before.
-    fn link(&self, to: u8) -> Result<(Arc<Channel>, bool), PassReason> {
+    fn link(&self, to: u8) -> Result<(Arc<Link>, bool), PassReason> {
         let slot = self.0.links.get(usize::from(to)).ok_or(PassReason::Gone)?;
         let mut link = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = &*link {
-            return Ok((Arc::clone(channel), true));
+        if let Some(link) = &*link {
+            return Ok((Arc::clone(link), true));
         }
-        let channel = Arc::new(self.connect(to)?);
-        *link = Some(Arc::clone(&channel));
-        Ok((channel, false))
+        let new = Arc::new(Link::new(self.connect(to)?));
+        let heard = Arc::clone(&new);
+        // It ends when the sibling does.
+        tasks::spawn_on(&self.0.runtime, async move { heard.hear_receipts().await });
+        *link = Some(Arc::clone(&new));
+        Ok((new, false))
     }
 
-    fn forget(&self, to: u8, channel: &Arc<Channel>) {
+    fn forget(&self, to: u8, link: &Arc<Link>) {
         if let Some(slot) = self.0.links.get(usize::from(to)) {
-            let mut link = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            if link.as_ref().is_some_and(|there| Arc::ptr_eq(there, channel)) {
-                *link = None;
+            let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.as_ref().is_some_and(|there| Arc::ptr_eq(there, link)) {
+                *kept = None;
             }
         }
     }
@@ -145,7 +209,8 @@ impl Siblings {
     fn connect(&self, to: u8) -> Result<Channel, PassReason> {
         let connect = || -> io::Result<Channel> {
             let socket = fd::message_socket()?;
-            rustix::net::connect(&socket, &SocketAddrUnix::new(self.path_of(to))?)?;
+            rustix::net::connect(&socket, &local::address(&self.path_of(to))?)?;
+            local::check_peer(&socket)?;
             // The caller may be on another runtime, which could end before the link does.
             let _runtime = self.0.runtime.enter();
             Channel::new(socket)
@@ -166,16 +231,13 @@ impl Siblings {
     }
 }
 
-async fn send(
-    channel: &Channel,
-    head: &PassHead,
-    read: &[u8],
-    passed: &Passed,
-) -> Result<(), PassReason> {
-    let head = head.encode();
-    let parts = [IoSlice::new(&head), IoSlice::new(read)];
-    let sent = channel.send_within(PASS_TIMEOUT, &parts, &[passed.stream.as_fd()]).await;
-    sent.map_err(reason_of)
+/// Waits until a sibling has taken what it was sent.
+async fn receipt(told: &mut oneshot::Receiver<Receipt>) -> Result<(), PassReason> {
+    match told.await {
+        Ok(Receipt::Taken) => Ok(()),
+        Ok(Receipt::NotArrived) => Err(PassReason::Full),
+        Err(_) => Err(PassReason::Gone),
+    }
 }
 
 fn reason_of(error: io::Error) -> PassReason {

@@ -10,15 +10,6 @@ use sedge_testkit::{RawHttp, eventually};
 
 use super::host::{Host, PATIENCE, index_of, is_alive, plan, target};
 
-/// Waits until a worker has a ready successor.
-#[track_caller]
-fn wait_for_successor(host: &Host, index: usize, old: u32) {
-    host.wait_for("a successor", |status| {
-        let worker = &status.workers[index];
-        worker.pid.is_some_and(|pid| pid != old) && worker.state == WorkerState::Ready
-    });
-}
-
 #[test]
 fn a_killed_worker_is_replaced_and_the_others_notice_nothing() {
     let host = plan(2).serve();
@@ -41,14 +32,11 @@ fn a_killed_worker_is_replaced_and_the_others_notice_nothing() {
     assert_eq!(index_of(lost.get(&target("/who", 1)).text()), 1);
     let old = host.signal_worker(1, Signal::KILL);
     assert!(lost.ends_within(PATIENCE));
-    // What is on its way to it is lost with it. As soon as that is known, its clients are served by
-    // somebody, who can tell them that their session is gone.
-    assert!(eventually(PATIENCE, || {
-        let mut connection = host.connect();
-        connection.send("GET", &target("/who", 1), &[], b"");
-        connection.try_receive().is_some_and(|response| response.status == 200)
-    }));
-    wait_for_successor(&host, 1, old);
+    // From now on its clients are served by somebody, who can tell them that their session is gone.
+    for _ in 0..20 {
+        assert_eq!(host.connect().get(&target("/who", 1)).status, 200);
+    }
+    host.wait_for_successor(1, old);
     let worker = host.worker(1);
     assert_eq!(worker.last_exit.as_deref(), Some("was killed (signal 9)"));
     assert_eq!(worker.restarts, 1);
@@ -66,7 +54,7 @@ fn a_worker_that_ends_by_itself_is_replaced() {
     let mut connection = host.connect();
     connection.send("GET", &format!("/exit?7&sid={}", super::host::sid(1)), &[], b"");
     let _ = connection.ends_within(PATIENCE);
-    wait_for_successor(&host, 1, old);
+    host.wait_for_successor(1, old);
     assert!(host.worker(1).last_exit.unwrap().starts_with("ended with status"));
 }
 
@@ -85,7 +73,7 @@ fn a_worker_that_hangs_is_suspected_then_killed_and_replaced() {
         for _ in 0..4 {
             assert_eq!(index_of(&host.get("/who")), 0);
         }
-        wait_for_successor(&host, 1, old);
+        host.wait_for_successor(1, old);
         let last = host.worker(1).last_exit.unwrap();
         assert!(last.starts_with("hung: 20 heartbeats were not answered"), "{last}");
         assert!(!is_alive(old));
@@ -131,7 +119,7 @@ fn any_runtime_will_do() {
         assert_eq!(index_of(connection.get(&format!("/pass?{to}")).text()), to);
     }
     let old = host.signal_worker(1, Signal::KILL);
-    wait_for_successor(&host, 1, old);
+    host.wait_for_successor(1, old);
 }
 
 #[test]
@@ -183,14 +171,40 @@ fn workers_outlive_a_killed_supervisor_and_a_new_one_takes_its_place() {
     // The one with a client serves on, the other one ends.
     assert!(eventually(PATIENCE, || !is_alive(workers[0])), "{}", host.log());
     assert_eq!(index_of(kept.get("/who").text()), 1);
+    // As long as there is nobody else, it serves.
+    assert!(is_alive(workers[1]));
+    assert_eq!(index_of(kept.get("/who").text()), 1);
     let successor = plan(2).run_dir(&host.run_dir).set("LISTEN", host.address()).serve();
     assert_eq!(index_of(&successor.get(&target("/who", 1))), 1);
     assert_eq!(successor.get(&target("/peers", 1)), "1");
-    assert_eq!(index_of(kept.get("/who").text()), 1);
-    assert!(is_alive(workers[1]));
-    // With its last client, the orphan ends.
-    drop(kept);
+    // The two do not hear one another, so the old one lets its clients go now.
+    successor.expect_log("workers of an earlier start");
+    assert!(kept.ends_within(PATIENCE));
     assert!(eventually(PATIENCE, || !is_alive(workers[1])), "{}", host.log());
+    host.expect_log("a new supervisor's workers serve");
+}
+
+/// A supervisor that starts and has no worker yet is nobody to go to.
+#[test]
+fn an_orphan_serves_until_its_successor_does() {
+    let mut host = plan(1).serve();
+    let worker = host.worker(0).pid.unwrap();
+    let mut kept = host.connect();
+    assert_eq!(kept.get("/who").status, 200);
+    host.supervisor.kill().unwrap();
+    host.supervisor.wait().unwrap();
+    let successor = plan(1)
+        .run_dir(&host.run_dir)
+        .set("LISTEN", host.address())
+        .set("HANG_AT_START", 0)
+        .start();
+    host.wait_for("starting", |status| {
+        status.pid == successor.supervisor.id() && status.workers[0].version.is_some()
+    });
+    assert_eq!(kept.get("/who").status, 200);
+    assert!(is_alive(worker));
+    drop(kept);
+    assert!(eventually(PATIENCE, || !is_alive(worker)), "{}", host.log());
 }
 
 #[test]

@@ -207,6 +207,20 @@ impl Host {
         self.signalled.lock().unwrap()[&index]
     }
 
+    /// Waits until a worker has a ready successor.
+    #[track_caller]
+    pub(crate) fn wait_for_successor(&self, index: usize, old: u32) {
+        self.wait_for("a successor", |status| {
+            let worker = &status.workers[index];
+            worker.pid.is_some_and(|pid| pid != old) && worker.state == WorkerState::Ready
+        });
+    }
+
+    /// The descriptors that the supervisor has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.supervisor.id())).unwrap().count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(process(self.supervisor.id()), signal).unwrap();
     }

@@ -10,3 +10,4 @@ mod host;
 mod passing;
 mod subject;
 mod telling;
+mod waiting;

@@ -6,9 +6,9 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -108,7 +108,9 @@ struct Site {
     index: u8,
     connections: AtomicU64,
     opened: AtomicU64,
-    stuck: AtomicBool,
+    /// Until when the work stands still.
+    stuck: Mutex<Option<Instant>>,
+    progress: AtomicU64,
     siblings: Siblings,
     bus: Arc<sedge_cluster::UnixBus>,
     heard: Arc<Heard>,
@@ -126,7 +128,7 @@ impl BusReceiver for Heard {
         self.0.lock().unwrap().push(format!("joined {}", peer.name));
     }
 
-    fn on_left(&self, peer: PeerId) {
+    fn on_left(&self, peer: PeerId, _: u64) {
         self.0.lock().unwrap().push(format!("left {peer}"));
     }
 }
@@ -193,7 +195,8 @@ fn open(worker: &Worker) -> Arc<Site> {
         index,
         connections: AtomicU64::new(0),
         opened: AtomicU64::new(0),
-        stuck: AtomicBool::new(false),
+        stuck: Mutex::default(),
+        progress: AtomicU64::new(0),
         siblings: worker.siblings(),
         bus: worker.bus(),
         heard: Arc::clone(&heard),
@@ -215,13 +218,12 @@ fn open(worker: &Worker) -> Arc<Site> {
         format!("{head}test_connections {connections}\n")
     });
     let asked = Arc::clone(&site);
-    worker.check_by(move || {
-        let stuck = asked.stuck.load(Ordering::SeqCst);
-        async move {
-            if stuck {
-                std::future::pending::<()>().await;
-            }
+    worker.progress_from(move || {
+        // As a thread would that looks after itself.
+        if asked.stuck.lock().unwrap().is_none_or(|until| until <= Instant::now()) {
+            asked.progress.fetch_add(1, Ordering::SeqCst);
         }
+        vec![asked.progress.load(Ordering::SeqCst)]
     });
     site
 }
@@ -323,7 +325,9 @@ fn act(site: &Site, path: &str, query: &str, head: &str, already: usize, about: 
             String::new()
         }
         "/stuck" => {
-            site.stuck.store(true, Ordering::SeqCst);
+            let millis = query.split('&').next().and_then(|text| text.parse().ok());
+            let until = Instant::now() + Duration::from_millis(millis.unwrap_or(3_600_000));
+            *site.stuck.lock().unwrap() = Some(until);
             String::new()
         }
         "/publish" => {

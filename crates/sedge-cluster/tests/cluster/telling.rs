@@ -63,6 +63,11 @@ fn health_and_metrics_are_those_of_the_host() {
     assert_eq!(health.text().trim(), r#"{"ready":2,"status":"serving","workers":2}"#);
     assert_eq!(http.get("/else").status, 404);
     assert_eq!(http.post("/health", "").status, 405);
+    for path in ["/", "*", "/health", "/metrics"] {
+        let response = http.request("OPTIONS", path, &[], b"");
+        let allowed = (response.status, response.header("allow"));
+        assert_eq!(allowed, (204, Some("GET, HEAD, OPTIONS")), "{path}");
+    }
     let mut kept = host.connect();
     assert_eq!(kept.get(&target("/who", 1)).status, 200);
     let metrics = http.get("/metrics");
@@ -90,4 +95,5 @@ fn health_and_metrics_are_those_of_the_host() {
     host.signal(Signal::TERM);
     assert!(eventually(PATIENCE, || http.get("/health").status == 503));
     assert!(http.get("/health").text().contains("draining"));
+    assert_eq!(http.request("OPTIONS", "/", &[], b"").status, 503);
 }

@@ -14,10 +14,11 @@ use crate::application::Transport;
 use crate::handshake::Handshake;
 use crate::hooks::{ConnectionError, Hooks, RequestInfo};
 use crate::http::client_files::{ClientFiles, ClientFilesError};
-use crate::http::cookie::{Cookie, CookieError};
 use crate::http::cors::{Cors, CorsError};
 use crate::limits;
 use crate::net::passed::{Siblings, SiblingsHandle};
+use sedge_protocol::cookie::{Cookie, CookieError};
+use sedge_protocol::request::forwarded::Proxies;
 
 /// Collects options; [`build`](ConfigBuilder::build) validates them. Every method takes the builder
 /// and returns it. Names in parentheses are those of the official server's options.
@@ -52,6 +53,7 @@ pub struct ConfigBuilder {
     destroy_upgrade_timeout: Duration,
     initial_packet: Option<InitialPacket>,
     keep_handshake_headers: bool,
+    proxies: Proxies,
     head_timeout: Duration,
     keep_alive_timeout: Duration,
     body_timeout: Duration,
@@ -102,6 +104,7 @@ impl Default for ConfigBuilder {
             destroy_upgrade_timeout: limits::DEFAULT_DESTROY_UPGRADE_TIMEOUT,
             initial_packet: None,
             keep_handshake_headers: true,
+            proxies: Proxies::default(),
             head_timeout: limits::DEFAULT_HEAD_TIMEOUT,
             keep_alive_timeout: limits::DEFAULT_KEEP_ALIVE_TIMEOUT,
             body_timeout: limits::DEFAULT_BODY_TIMEOUT,
@@ -287,6 +290,16 @@ impl ConfigBuilder {
     /// A message that every client is sent right after OPEN (`initialPacket`), default none.
     pub fn initial_packet(mut self, packet: impl Into<InitialPacket>) -> Self {
         self.initial_packet = Some(packet.into());
+        self
+    }
+
+    /// Which proxies are believed when they say for whom they speak, in `X-Forwarded-For` or `Forwarded`;
+    /// default none. The client's address and whether its connection is encrypted, as
+    /// [`Handshake::address`] and [`Handshake::secure`] tell them, are then the ones that these proxies
+    /// name. Only proxies that write the header themselves may be trusted: through others, clients could
+    /// give themselves any address.
+    pub fn trusted_proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
         self
     }
 
@@ -572,6 +585,7 @@ impl ConfigBuilder {
             destroy_upgrade_timeout: self.destroy_upgrade_timeout,
             initial_packet: self.initial_packet,
             keep_handshake_headers: self.keep_handshake_headers,
+            proxies: self.proxies,
             head_timeout: self.head_timeout,
             keep_alive_timeout: self.keep_alive_timeout,
             body_timeout: self.body_timeout,

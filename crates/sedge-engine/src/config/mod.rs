@@ -17,19 +17,20 @@ use crate::application::{Message, Transport};
 use crate::fnv::Fnv;
 use crate::hooks::Hooks;
 use crate::http::client_files::ClientFiles;
-use crate::http::cookie::SetCookie;
 use crate::http::cors::CorsPolicy;
 use crate::net::pace::PaceLimit;
 use crate::net::passed::SiblingsHandle;
+use sedge_protocol::cookie::SetCookie;
+use sedge_protocol::request::forwarded::Proxies;
 
 mod builder;
 #[cfg(test)]
 mod tests;
 
 pub use crate::http::client_files::ClientFilesError;
-pub use crate::http::cookie::CookieError;
 pub use crate::http::cors::CorsError;
 pub use builder::{ConfigBuilder, ConfigError};
+pub use sedge_protocol::cookie::CookieError;
 
 /// A valid configuration. Get one from [`Config::builder`].
 #[derive(Clone, Debug)]
@@ -92,6 +93,8 @@ pub struct Local {
     pub(crate) initial_packet: Option<InitialPacket>,
     /// Whether the handshake keeps the request's headers.
     pub(crate) keep_handshake_headers: bool,
+    /// Who is believed when it says for whom it speaks.
+    pub(crate) proxies: Proxies,
     /// For a request head to arrive.
     pub(crate) head_timeout: Duration,
     /// For the next request on a connection.

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::handshake::Handshake;
-use crate::http::cookie::{Cookie, SameSite};
 use crate::http::cors::Cors;
 use crate::http::head::Head;
 use crate::limits;
+use sedge_protocol::cookie::{Cookie, SameSite};
 
 const SECRET: &[u8] = b"0123456789abcdef";
 

@@ -3,12 +3,13 @@
 pub(crate) mod inlet;
 pub(crate) mod tower;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use sedge_protocol::sid::SidCodec;
@@ -17,9 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::application::Application;
 use crate::config::Config;
+use crate::exchange::order::let_others_read;
+use crate::lifeline::{Lifeline, ShardFailure};
 use crate::limits::LAST_POLL;
+use crate::panics;
 use crate::serve::listener;
 use crate::shard::Shard;
+use crate::shard::farewell;
 use crate::shard::metrics::Metrics;
 use crate::shard::state::State;
 use crate::tasks;
@@ -27,10 +32,12 @@ use crate::worker::Worker;
 use crate::worker::command::{Adoption, Command, Forwarded, ShardHandle};
 use crate::worker::driver::Driver;
 use crate::worker::listen::{ListenOptions, Listening};
+use crate::worker::relay::Relays;
 
 /// An Engine.IO server. Cheap to clone; any thread may use it.
 ///
-/// Dropping the last handle does not stop the shards: call [`Engine::close`].
+/// The shards run until [`close`](Engine::close), which tells the clients, or until the last handle is dropped,
+/// which breaks off whatever they are doing. Layers and services are handles too; listeners and inlets are not.
 pub struct Engine<A: Application> {
     inner: Arc<EngineInner<A>>,
 }
@@ -40,6 +47,13 @@ struct EngineInner<A: Application> {
     codec: SidCodec,
     shards: Arc<[ShardHandle<A>]>,
     refusing: Arc<AtomicBool>,
+    lifeline: Lifeline,
+}
+
+impl<A: Application> Drop for EngineInner<A> {
+    fn drop(&mut self) {
+        self.lifeline.release();
+    }
 }
 
 impl<A: Application> Clone for Engine<A> {
@@ -83,23 +97,41 @@ impl<A: Application> Engine<A> {
             })
             .collect();
         let make = Arc::new(make);
-        let refusing = Arc::new(AtomicBool::new(false));
+        let codec = config.sid_codec();
+        let (refusing, lifeline) = (Arc::default(), Lifeline::new());
+        // If a thread cannot be started, those before it end with this.
+        let inner = Arc::new(EngineInner { config, codec, shards, refusing, lifeline });
         for (index, receiver) in receivers.into_iter().enumerate() {
-            let (config, shards) = (Arc::clone(&config), Arc::clone(&shards));
-            let (make, refusing) = (Arc::clone(&make), Arc::clone(&refusing));
+            let tied = Tied {
+                shards: Arc::clone(&inner.shards),
+                refusing: Arc::clone(&inner.refusing),
+                lifeline: inner.lifeline.clone(),
+            };
+            let (config, make) = (Arc::clone(&inner.config), Arc::clone(&make));
             let fail = |source| StartError::Shard { shard: index, source };
             let (started, wait) = std::sync::mpsc::sync_channel(1);
-            thread::Builder::new()
-                .name(format!("sedge-shard-{index}"))
-                .spawn(move || {
-                    let shards = Shards { shards, refusing };
-                    run_shard(index, &config, shards, receiver, &*make, &started);
-                })
-                .map_err(fail)?;
+            let run = move || run_shard(index, &config, tied, receiver, &*make, &started);
+            tasks::shard_thread(inner.lifeline.clone(), index, run).map_err(fail)?;
             wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
         }
-        let codec = config.sid_codec();
-        Ok(Engine { inner: Arc::new(EngineInner { config, codec, shards, refusing }) })
+        Ok(Engine { inner })
+    }
+
+    /// Waits until a shard has failed, that is: has panicked outside of what concerns one connection only. The
+    /// engine has ended then: its listeners and connections are closed, and the process should end too, or
+    /// start another one. It waits for ever if the engine is closed or dropped.
+    ///
+    /// ```no_run
+    /// # use sedge_engine::{Application, Engine};
+    /// # async fn f(engine: Engine<impl Application>, signal: impl Future<Output = ()>) {
+    /// tokio::select! {
+    ///     () = signal => engine.close(std::time::Duration::from_secs(5)).await,
+    ///     failure = engine.failed() => panic!("{failure}"),
+    /// }
+    /// # }
+    /// ```
+    pub fn failed(&self) -> impl Future<Output = ShardFailure> + Send + use<A> {
+        self.inner.lifeline.failed()
     }
 
     /// The configuration it was started with.
@@ -164,6 +196,21 @@ impl<A: Application> Engine<A> {
         self.inner.shards.iter().map(|shard| shard.metrics.progress.get())
     }
 
+    /// Lets some clients go whose connections are here while a sibling serves them: polls that wait are
+    /// answered, WebSockets end. Returns how many were told to, which is fewer only if there are no
+    /// more.
+    pub async fn release_relays(&self, count: usize) -> usize {
+        let mut released = 0;
+        for shard in self.inner.shards.iter() {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::ReleaseRelays(count - released, reply);
+            if count > released && shard.sender.send(command).await.is_ok() {
+                released += answer.await.unwrap_or(0);
+            }
+        }
+        released
+    }
+
     /// Open sessions on all shards.
     pub fn session_count(&self) -> u64 {
         self.metrics().iter().map(Metrics::sessions).sum()
@@ -195,16 +242,17 @@ impl<A: Application> Engine<A> {
     }
 }
 
-/// What the shards of an engine share.
-struct Shards<A: Application> {
+/// What ties a shard to the others.
+struct Tied<A: Application> {
     shards: Arc<[ShardHandle<A>]>,
     refusing: Arc<AtomicBool>,
+    lifeline: Lifeline,
 }
 
 fn run_shard<A: Application>(
     index: usize,
     config: &Arc<Config>,
-    engine: Shards<A>,
+    tied: Tied<A>,
     commands: mpsc::Receiver<Command<A>>,
     make: &(impl Fn(Shard) -> A + ?Sized),
     started: &std::sync::mpsc::SyncSender<io::Result<()>>,
@@ -219,18 +267,26 @@ fn run_shard<A: Application>(
             return;
         }
     };
-    let Shards { shards, refusing } = engine;
+    let Tied { shards, refusing, lifeline } = tied;
     let metrics = Arc::clone(&shards[index].metrics);
     let done = runtime.block_on(async {
         let shard = Shard::new(index, Arc::clone(config), config.sid_codec(), metrics);
         let app = make(shard.clone());
-        let worker = Rc::new(Worker { shard, app, shards, refusing });
+        let worker = Rc::new(Worker { shard, app, shards, refusing, relays: Relays::default() });
         // The engine waits for this, so somebody is there to receive it.
         let _ = started.send(Ok(()));
         // One turn may write to every connection; tokio's budget of 128 operations per task would
         // make all others look blocked.
-        tasks::spawn_local(tokio::task::unconstrained(Driver::new(Rc::clone(&worker))));
-        serve_commands(&worker, commands).await
+        let driver = tokio::task::unconstrained(Driver::new(Rc::clone(&worker)));
+        tasks::essential(lifeline.clone(), index, "driver", driver);
+        let serving = pin!(serve_commands(&worker, &lifeline, commands));
+        tokio::select! {
+            served = panics::run(serving) => served.unwrap_or_else(|words| {
+                lifeline.fail(ShardFailure::new(index, "queue of commands", words));
+                None
+            }),
+            () = lifeline.cut() => None,
+        }
     });
     // Connections end with the runtime; only then is the shard gone.
     drop(runtime);
@@ -242,14 +298,16 @@ fn run_shard<A: Application>(
 /// Carries out commands until the shutdown is complete.
 async fn serve_commands<A: Application>(
     worker: &Rc<Worker<A>>,
+    lifeline: &Lifeline,
     mut commands: mpsc::Receiver<Command<A>>,
 ) -> Option<oneshot::Sender<()>> {
     let mut listeners = Vec::new();
     while let Some(command) = commands.recv().await {
+        worker.shard.0.metrics.progress.add(1);
         match command {
             Command::Application(command) => worker.app.on_command(command),
             Command::Request(forwarded) => {
-                tasks::spawn_local(serve_forwarded(Rc::clone(worker), *forwarded));
+                tasks::request(serve_forwarded(Rc::clone(worker), *forwarded));
             }
             Command::Accept(connection, context) => {
                 worker.shards[worker.shard.index()].in_transit.fetch_sub(1, Ordering::Relaxed);
@@ -265,16 +323,22 @@ async fn serve_commands<A: Application>(
                 }
             }
             Command::ReadAll(reply) => {
-                tasks::spawn_local(async move {
-                    tasks::let_others_read().await;
+                tasks::request(async move {
+                    let_others_read().await;
                     // Who asked may have lost patience.
                     let _ = reply.send(());
                 });
             }
+            Command::ReleaseRelays(count, reply) => {
+                let _ = reply.send(worker.relays.release(count));
+            }
             Command::Listen(address, options, reply) => {
-                let listening = listener::start(worker, address, options).map(|(l, task)| {
-                    listeners.push(task);
-                    l
+                let started = listener::start(worker, address, options);
+                let listening = started.map(|(listening, accepting)| {
+                    let (lifeline, index) = (lifeline.clone(), worker.shard.index());
+                    let part = "accept loop";
+                    listeners.push(tasks::essential(lifeline, index, part, accepting));
+                    listening
                 });
                 let _ = reply.send(listening);
             }
@@ -317,11 +381,12 @@ impl<A: Application> Worker<A> {
         for key in keys {
             shard.close(key);
         }
+        self.relays.release(usize::MAX);
         loop {
             // At least once: polls that waited have their answers now, but it is their connections'
             // tasks that write them.
             tokio::time::sleep(Duration::from_millis(5)).await;
-            if shard.session_count() == 0 && tasks::lingering() == 0 {
+            if !self.has_clients() {
                 return;
             }
             if began.elapsed() > LAST_POLL {
@@ -330,8 +395,13 @@ impl<A: Application> Worker<A> {
         }
     }
 
+    /// Whether somebody has not been told yet that this is the end.
+    fn has_clients(&self) -> bool {
+        self.shard.session_count() > 0 || farewell::lingering() > 0 || self.relays.count() > 0
+    }
+
     async fn last_commands(&self, commands: &mut mpsc::Receiver<Command<A>>) {
-        while self.shard.session_count() > 0 || tasks::lingering() > 0 {
+        while self.has_clients() {
             match tokio::time::timeout(Duration::from_millis(5), commands.recv()).await {
                 Ok(Some(Command::Application(command))) => self.app.on_command(command),
                 // Everything else is for sessions that are ending; dropping it says so.

@@ -96,14 +96,14 @@ impl<A: Application> Engine<A> {
         upgrade: Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
         let address = request.extensions_mut().remove::<PeerAddr>().map(|peer| peer.0);
-        let peer = Peer { address, secure: false };
+        let peer = Peer { address, unix: false, secure: false };
         let shard = self.shard_for(request.uri().query().unwrap_or_default());
         let (parts, body) = request.into_parts();
         let shard = &self.shards()[shard];
         let answer = send_request(shard, Head::parsed(parts), body, peer).await;
         let (response, ticket) = answer.into_response();
         if let (Some(ticket), Some(upgrade)) = (ticket, upgrade) {
-            tasks::spawn(self.hand_over(ticket, upgrade));
+            tasks::adoption_from_elsewhere(self.hand_over(ticket, upgrade));
         }
         response
     }

@@ -10,6 +10,7 @@ use sedge_protocol::engine::session::{Refused, Time};
 use sedge_protocol::sid::SessionId;
 
 use crate::application::{Application, Transport};
+use crate::config::Local;
 use crate::hooks::{ConnectionError, ErrorContext, RequestInfo};
 use crate::http::answer::{Answer, Headers};
 use crate::http::head::Head;
@@ -85,7 +86,8 @@ impl<A: Application> Worker<A> {
     ) -> Answer {
         let mut answer = self.refusal(upgrade, &context);
         if let Some(hook) = &self.shard.0.config.local.hooks.connection_error {
-            hook(&ConnectionError::new(context, head.target().to_owned(), peer.address));
+            let client = peer.client(head, &self.shard.0.config.local.proxies);
+            hook(&ConnectionError::new(context, head.target().to_owned(), client.address));
         }
         if !upgrade {
             self.apply_cors(head, &mut answer.headers);
@@ -162,7 +164,8 @@ impl<A: Application> Worker<A> {
         }
         if let Some(sid) = opened
             && let Some(cookie) = &local.cookie
-            && let Some(value) = cookie.header_value(sid.text().as_str())
+            && let Some(value) =
+                cookie.with(sid.text().as_str()).and_then(|text| HeaderValue::try_from(text).ok())
         {
             headers.append(SET_COOKIE, value);
         }
@@ -172,7 +175,7 @@ impl<A: Application> Worker<A> {
     }
 
     pub(super) fn header_hooks(&self, exchange: &Exchange, headers: &mut Headers, initial: bool) {
-        let hooks = &self.shard.0.config.local.hooks;
+        let Local { hooks, proxies, .. } = &self.shard.0.config.local;
         if hooks.initial_headers.is_none() && hooks.headers.is_none() {
             return;
         }
@@ -181,7 +184,7 @@ impl<A: Application> Worker<A> {
             method: &parts.method,
             uri: &parts.uri,
             headers: &parts.headers,
-            address: exchange.peer.address,
+            address: exchange.peer.client(&exchange.head, proxies).address,
         };
         let mut map = std::mem::take(headers).into_map();
         if let Some(hook) = &hooks.initial_headers

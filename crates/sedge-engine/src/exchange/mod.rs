@@ -4,7 +4,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod handling;
-mod order;
+pub(crate) mod order;
 pub(crate) mod polling;
 pub(crate) mod posting;
 pub(crate) mod routing;

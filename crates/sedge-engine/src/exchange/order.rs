@@ -6,8 +6,7 @@
 //! under way at a time.
 
 use crate::application::Application;
-use crate::limits::{ORDER_ROUNDS, ORDER_TIMEOUT};
-use crate::tasks;
+use crate::limits::{ORDER_ROUNDS, ORDER_TIMEOUT, READ_TURNS};
 use crate::worker::Worker;
 use crate::worker::command::Command;
 use tokio::sync::oneshot;
@@ -28,14 +27,23 @@ impl<A: Application> Worker<A> {
                         looked.push(answer);
                     }
                 }
-                tasks::let_others_read().await;
+                let_others_read().await;
                 for answer in looked {
                     // A shard that has ended has nothing to send.
                     let _ = answer.await;
                 }
             }
-            tasks::let_others_read().await;
+            let_others_read().await;
         };
         let _ = tokio::time::timeout(ORDER_TIMEOUT, all).await;
+    }
+}
+
+/// Returns after the other tasks of this thread have read what had arrived when this was called.
+pub(crate) async fn let_others_read() {
+    // tokio looks for what has arrived before it goes on here. A connection that is new may have to be
+    // accepted and registered first, which is a turn each.
+    for _ in 0..READ_TURNS {
+        tokio::task::yield_now().await;
     }
 }

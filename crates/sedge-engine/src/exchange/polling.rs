@@ -80,6 +80,18 @@ impl<A: Application> Waiting<A> {
     }
 }
 
+impl<A: Application> Waiting<A> {
+    /// Has it answered now: whoever carries it ends.
+    pub(crate) fn hurry(&self) {
+        if let Some(worker) = &self.worker {
+            let now = worker.shard.now();
+            worker
+                .shard
+                .with_state(|state, env| state.input(env, now, self.key, Input::GetHurried));
+        }
+    }
+}
+
 impl<A: Application> Future for Waiting<A> {
     type Output = Answer;
 

@@ -215,20 +215,17 @@ impl<A: Application> Worker<A> {
         if exchange.version == Version::V3 && !config.shared.allow_eio3 {
             return Err(ErrorContext::UnsupportedProtocolVersion(3));
         }
-        let handshake = Arc::new(Handshake::new(
-            &exchange.head,
-            exchange.peer.address,
-            exchange.peer.secure,
-            config.local.keep_handshake_headers,
-        ));
-        let Some(allow) = &config.local.hooks.allow_request else { return Ok((handshake, None)) };
-        let asked = if config.local.keep_handshake_headers {
-            Arc::clone(&handshake)
-        } else {
-            let Exchange { head, peer, .. } = exchange;
-            Arc::new(Handshake::new(head, peer.address, peer.secure, true))
+        let client = exchange.peer.client(&exchange.head, &config.local.proxies);
+        let handshake = |keep_headers| {
+            Arc::new(Handshake::new(&exchange.head, client.address, client.secure, keep_headers))
         };
-        Ok((handshake, Some(allow(asked))))
+        let kept = handshake(config.local.keep_handshake_headers);
+        let Some(allow) = &config.local.hooks.allow_request else { return Ok((kept, None)) };
+        let asked = match config.local.keep_handshake_headers {
+            true => Arc::clone(&kept),
+            false => handshake(true),
+        };
+        Ok((kept, Some(allow(asked))))
     }
 
     fn is_full(&self) -> bool {

@@ -5,9 +5,6 @@
 //! passes it on in its turn. What cannot be passed, such as a TLS connection, stays where it is, and
 //! the sibling is given one end of a socket pair in its place.
 
-use std::io;
-use std::os::unix::net::UnixStream;
-
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
@@ -26,6 +23,7 @@ use crate::net::io::{Detached, Io, PassedStream};
 use crate::net::passed::{NotPassed, Passed};
 use crate::tasks;
 use crate::worker::Worker;
+use crate::worker::relay::Relay;
 use crate::worker::tunnel::Tunnel;
 
 /// Where on this host a session lives.
@@ -84,14 +82,14 @@ impl<A: Application> Worker<A> {
             Ok(Detached::Socket(stream)) => stream,
             Ok(Detached::Other(stream)) => {
                 // It stays here and its bytes travel.
-                let Ok((ours, theirs)) = pair() else {
+                let Ok((ours, theirs)) = self.relays.open() else {
                     return Err(Some((Io::Other(stream), read)));
                 };
                 return match siblings.0.pass(to, passed(PassedStream::Unix(theirs), read)).await {
                     Ok(()) => {
                         let (client, sibling) =
                             ((Io::Other(stream), Bytes::new()), (ours, Bytes::new()));
-                        tasks::spawn_local(Tunnel::new(&self.shard, client, sibling));
+                        tasks::tunnel(Tunnel::new(&self.shard, client, sibling));
                         Ok(())
                     }
                     Err(error) => Err(Some((Io::Other(stream), error.connection.read))),
@@ -121,7 +119,8 @@ impl<A: Application> Worker<A> {
             let sid = EngineQuery::parse(head.query()).sid.unwrap_or_default().to_owned();
             self.refuse(head, peer, upgrade, ErrorContext::SessionIdUnknown(sid))
         };
-        let (Some(siblings), Ok((ours, theirs))) = (&self.shard.0.config.local.siblings, pair())
+        let (Some(siblings), Ok((ours, theirs))) =
+            (&self.shard.0.config.local.siblings, self.relays.open())
         else {
             return unavailable();
         };
@@ -141,13 +140,13 @@ impl<A: Application> Worker<A> {
     /// Sends a request over a stream and reads the answer.
     async fn exchange(
         &self,
-        stream: tokio::net::UnixStream,
+        stream: Relay,
         head: Head,
         body: RequestBody,
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let connecting = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (mut sender, connection) = connecting.await?;
-        tasks::spawn_local(async move {
+        tasks::inquiry(async move {
             // What goes wrong shows in the answer.
             let _ = connection.with_upgrades().await;
         });
@@ -173,12 +172,4 @@ impl<A: Application> Worker<A> {
         let body = Limited::new(response.into_body(), limit).collect().await?.to_bytes();
         Ok(Answer { status, headers, body, ticket: None, delivers: None })
     }
-}
-
-/// One end for this process and one to pass on.
-fn pair() -> io::Result<(tokio::net::UnixStream, UnixStream)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    theirs.set_nonblocking(true)?;
-    Ok((tokio::net::UnixStream::from_std(ours)?, theirs))
 }

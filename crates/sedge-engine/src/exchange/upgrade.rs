@@ -29,6 +29,7 @@ use crate::http::head::{Head, is_plain};
 use crate::http::ticket::{Purpose, Ticket};
 use crate::net::io::Io;
 use crate::shard::conn::{Polling, Probe, WebSocket};
+use crate::shard::farewell;
 use crate::shard::frames::Dialect;
 use crate::shard::outbox::Outbox;
 use crate::tasks;
@@ -51,7 +52,7 @@ impl<A: Application> Worker<A> {
         }
         let Ok(io) = io.detach() else { return };
         let sender = self.shards[ticket.shard].sender.clone();
-        tasks::spawn_local(async move {
+        tasks::adoption(async move {
             // If the shard has ended, so has the session.
             let adoption = Adoption { ticket, io, answer, early };
             let _ = sender.send(Command::Adopt(Box::new(adoption))).await;
@@ -143,12 +144,12 @@ impl<A: Application> Worker<A> {
             Purpose::Refuse => {
                 let mut outbox = Outbox::beginning_with(answer);
                 outbox.push(sedge_protocol::ws::close_frame(None, ""));
-                tasks::linger(io, outbox, Some(sedge_protocol::ws::MessageReader::new(false)));
+                farewell::linger(io, outbox, Some(sedge_protocol::ws::MessageReader::new(false)));
                 return;
             }
             Purpose::Tunnel(there) => {
                 let there = hyper_util::rt::TokioIo::new(there);
-                tasks::spawn_local(Tunnel::new(&self.shard, (io, answer), (there, early)));
+                tasks::tunnel(Tunnel::new(&self.shard, (io, answer), (there, early)));
                 return;
             }
             Purpose::Open { version, base64, deflate, handshake } => {
@@ -169,7 +170,7 @@ impl<A: Application> Worker<A> {
         if !early.is_empty() {
             self.feed_early(key, id, early);
         }
-        tasks::spawn_local(WebSocketTask::new(Rc::clone(self), key, id));
+        tasks::websocket(WebSocketTask::new(Rc::clone(self), key, id));
     }
 
     /// Gives a probing WebSocket to its session. `None` if the session ended, or its patience did,
@@ -181,7 +182,7 @@ impl<A: Application> Worker<A> {
             let probe = probe.and_then(|polling| polling.probe.as_deref_mut());
             let wanted = |probe: &&mut Probe| probe.ticket == ticket && probe.websocket.is_none();
             let Some(probe) = probe.filter(wanted) else {
-                tasks::linger(io, Outbox::beginning_with(answer), None);
+                farewell::linger(io, Outbox::beginning_with(answer), None);
                 return None;
             };
             let mut websocket = WebSocket::new(io, id, probe.deflate);

@@ -190,6 +190,13 @@ impl Head {
         parsed.chain(raw.map(|(_, value)| value))
     }
 
+    /// As [`all`](Self::all), by a name in lower case.
+    pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+        self.lines()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
     /// The value of a header, the first one if it is repeated.
     pub(crate) fn get(&self, name: &HeaderName) -> Option<&[u8]> {
         self.all(name).next()

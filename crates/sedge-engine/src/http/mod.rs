@@ -5,7 +5,6 @@ pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod client_files;
 pub(crate) mod compress;
-pub(crate) mod cookie;
 pub(crate) mod cors;
 pub(crate) mod error;
 pub(crate) mod head;

@@ -41,6 +41,8 @@ pub(super) struct Connection<A: Application> {
     pub(super) deadline: Instant,
     /// The next request is answered here, wherever its session lives: it could not be moved.
     pub(super) stays: bool,
+    /// The other side sends nothing more, but still takes an answer.
+    pub(super) half_closed: bool,
     pub(super) counted: Counted,
 }
 
@@ -240,8 +242,20 @@ impl<A: Application> Connection<A> {
         context: Arc<ListenerContext>,
     ) -> Connection<A> {
         let deadline = Instant::now() + worker.shard.0.config.local.head_timeout;
-        let (unread, alarm, stays) = (read.into(), Alarm::default(), false);
-        Connection { worker, context, io, peer, unread, alarm, deadline, stays, counted }
+        let (unread, alarm) = (read.into(), Alarm::default());
+        let (stays, half_closed) = (false, false);
+        Connection {
+            worker,
+            context,
+            io,
+            peer,
+            unread,
+            alarm,
+            deadline,
+            stays,
+            half_closed,
+            counted,
+        }
     }
 
     pub(super) fn local(&self) -> &Local {

@@ -1,5 +1,6 @@
 //! The engine's own HTTP listeners on the shards, over TCP or TLS.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::connection::{Connection, ConnectionTask, Counted};
 use crate::application::Application;
@@ -21,12 +21,12 @@ use crate::worker::Worker;
 use crate::worker::command::ShardHandle;
 use crate::worker::listen::{ListenOptions, ListenerContext, Listening};
 
-/// Opens a listener whose connections are spread over all shards.
+/// Opens a listener whose connections are spread over all shards, and returns what accepts them.
 pub(crate) fn start<A: Application>(
     worker: &Rc<Worker<A>>,
     address: SocketAddr,
     options: ListenOptions,
-) -> io::Result<(Listening, JoinHandle<()>)> {
+) -> io::Result<(Listening, impl Future<Output = ()> + use<A>)> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -39,8 +39,8 @@ pub(crate) fn start<A: Application>(
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let context = Arc::new(ListenerContext::new(options));
-    let task = tasks::spawn_local(accept_all(Rc::clone(worker), listener, stopped, context));
-    Ok((Listening { address, stop }, task))
+    let accepting = accept_all(Rc::clone(worker), listener, stopped, context);
+    Ok((Listening { address, stop }, accepting))
 }
 
 async fn accept_all<A: Application>(
@@ -93,7 +93,7 @@ fn assign<A: Application>(
         sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         return;
     }
-    let peer = Peer { address: Some(address), secure: false };
+    let peer = Peer { address: Some(address), unix: false, secure: false };
     if shard == own {
         spawn_connection(worker, Io::Tcp(stream), peer, Bytes::new(), Arc::clone(context));
         return;
@@ -112,7 +112,7 @@ pub(crate) fn take_over<A: Application>(
     context: Arc<ListenerContext>,
 ) {
     let Passed { stream, peer, secure, read } = connection;
-    let peer = Peer { address: peer, secure };
+    let peer = Peer { address: peer, unix: peer.is_none(), secure };
     match stream.attach() {
         Ok(io) => spawn_connection(worker, io, peer, read, context),
         Err(error) => sedge_log::warn_rarely!(%error, "a connection cannot be registered"),
@@ -130,7 +130,7 @@ fn spawn_connection<A: Application>(
     let counted = Counted::new(&worker.shard);
     #[cfg(feature = "tls")]
     if let Some(tls) = context.options.tls.clone().filter(|_| !peer.secure) {
-        tasks::spawn_local(async move {
+        tasks::connection(async move {
             let deadline = worker.shard.0.config.local.head_timeout;
             let accept = tokio_rustls::TlsAcceptor::from(tls).accept(io);
             match tokio::time::timeout(deadline, accept).await {
@@ -138,7 +138,7 @@ fn spawn_connection<A: Application>(
                     let (io, peer) = (Io::Other(Box::new(stream)), Peer { secure: true, ..peer });
                     let connection = Connection::new(worker, counted, io, peer, read, context);
                     // On a task of its own, since this one has the size of a TLS handshake.
-                    tasks::spawn_local(ConnectionTask::new(connection));
+                    tasks::connection(ConnectionTask::new(connection));
                 }
                 Ok(Err(error)) => tracing::debug!(%error, ?peer, "TLS handshake failed"),
                 Err(_) => {}
@@ -147,5 +147,5 @@ fn spawn_connection<A: Application>(
         return;
     }
     let connection = Connection::new(worker, counted, io, peer, read, context);
-    tasks::spawn_local(ConnectionTask::new(connection));
+    tasks::connection(ConnectionTask::new(connection));
 }

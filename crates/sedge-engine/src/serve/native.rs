@@ -30,7 +30,7 @@ use crate::http::body::{BodyError, RequestBody};
 use crate::http::head::{Head, Layout, RawHead, Scan};
 use crate::limits::ONE_WRITE_MAX;
 use crate::net::pace::Pace;
-use crate::tasks::LastWords;
+use crate::shard::farewell::LastWords;
 
 /// What the bytes that were read begin with.
 pub(super) enum Next {
@@ -174,22 +174,32 @@ impl<A: Application> Connection<A> {
     }
 
     /// Waits for an answer, but no longer than its client does. `None` drops it.
+    ///
+    /// A sibling that carries this connection and is about to end closes it for writing: it still delivers the
+    /// answer, which therefore must not wait for long.
     pub(super) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
         later: &mut Later<A>,
     ) -> Poll<Option<Answer>> {
-        if let Poll::Ready(answer) = Pin::new(later).poll(cx) {
-            return Poll::Ready(Some(answer));
+        loop {
+            if let Poll::Ready(answer) = Pin::new(&mut *later).poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            // A client that has sent its next request already is not watched: that one waits in line.
+            if !self.unread.is_empty() || self.half_closed {
+                return Poll::Pending;
+            }
+            if ready!(self.poll_read(cx, |this, read| this.unread.extend_from_slice(read))).is_err()
+            {
+                self.half_closed = self.io.is_half_closed();
+                match later {
+                    Later::Poll(waiting) if self.half_closed => waiting.hurry(),
+                    _ if self.half_closed => {}
+                    _ => return Poll::Ready(None),
+                }
+            }
         }
-        // A client that has sent its next request already is not watched: that one waits in line.
-        if self.unread.is_empty()
-            && let Poll::Ready(Err(_)) =
-                self.poll_read(cx, |this, read| this.unread.extend_from_slice(read))
-        {
-            return Poll::Ready(None);
-        }
-        Poll::Pending
     }
 
     /// Reads the rest of a body and has the request carried out. Also says whether all of it was read.

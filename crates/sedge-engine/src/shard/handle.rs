@@ -187,7 +187,7 @@ impl Shard {
 
     /// Runs a future on this shard's thread.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        tasks::spawn_local(future);
+        tasks::application(future);
     }
 
     /// The number of open sessions on this shard.

@@ -5,6 +5,7 @@
 
 pub(crate) mod conn;
 pub(crate) mod env;
+pub(crate) mod farewell;
 pub(crate) mod frames;
 pub(crate) mod handle;
 pub(crate) mod metrics;

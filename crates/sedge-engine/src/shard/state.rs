@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::conn::{Carrier, Conn, Farewell, PollAnswer, Polling, Probe, WebSocket};
 use super::env::Env;
+use super::farewell;
 use super::frames::{self, CLOSE, Dialect, Framer, NOOP, PING, PONG, PROBE_ANSWER, SharedMessage};
 use super::outbox::Outbox;
 use super::slots::Slots;
@@ -23,7 +24,6 @@ use crate::application::{CloseReason, Message, SendOptions, Sent, SessionKey};
 use crate::config::Config;
 use crate::limits::POLL_ANSWER_MAX;
 use crate::net::io::Io;
-use crate::tasks;
 
 /// All sessions of a shard.
 pub(crate) struct State {
@@ -653,7 +653,7 @@ fn end_websocket(env: &Env, mut websocket: WebSocket, mut outbox: Outbox) {
         Farewell::Code(code) => outbox.push(close_frame(Some(code), "")),
     }
     let reader = (websocket.farewell != Farewell::Answered).then_some(websocket.reader);
-    tasks::linger(websocket.io, outbox, reader);
+    farewell::linger(websocket.io, outbox, reader);
 }
 
 impl From<Reason> for CloseReason {

@@ -66,6 +66,8 @@ pub(crate) enum Command<A: Application> {
     Adopt(Box<Adoption>),
     /// Answered once all connections have been read that had something to read.
     ReadAll(oneshot::Sender<()>),
+    /// So many clients that siblings serve are to be let go; the answer says how many were.
+    ReleaseRelays(usize, oneshot::Sender<usize>),
     Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
     Shutdown(Duration, oneshot::Sender<()>),
 }

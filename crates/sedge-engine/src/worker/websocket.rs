@@ -83,6 +83,18 @@ impl<A: Application> WebSocketTask<A> {
     }
 }
 
+impl<A: Application> Drop for WebSocketTask<A> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The application's, most likely. Nobody reads for the session any more.
+            let now = self.worker.shard.now();
+            self.worker.shard.with_state(|state, env| {
+                state.lost(env, now, self.key, self.id, Farewell::Gone, true);
+            });
+        }
+    }
+}
+
 impl<A: Application> Future for WebSocketTask<A> {
     type Output = ();
 

@@ -36,6 +36,7 @@ impl Echo {
         let words: Vec<&str> = command.split(' ').collect();
         match words[..] {
             ["close"] => self.0.close(session),
+            ["panic"] => panic!("as asked"),
             ["shard"] => self.text(session, &self.0.index().to_string()),
             ["transport"] => {
                 let transport = self.0.transport(session).map_or("none", |t| t.as_str());
@@ -77,8 +78,13 @@ impl Application for Echo {
         command(&self.0);
     }
 
-    fn on_timer(&self, _: u64) {}
+    fn on_timer(&self, timer: u64) {
+        assert!(timer != PANIC_TIMER, "as asked");
+    }
 }
+
+/// A timer at which the application panics.
+pub(crate) const PANIC_TIMER: u64 = 13;
 
 /// Runs a future to its end.
 pub(crate) fn wait<R>(future: impl Future<Output = R>) -> R {

@@ -6,6 +6,7 @@
 mod arrivals;
 mod bodies;
 mod common;
+mod forwarded;
 mod frames;
 mod headers;
 mod limits;

@@ -1,13 +1,17 @@
-//! Hooks and services of the application that panic: it costs the request, and nothing of it is left.
+//! Hooks, services and applications that panic: it costs the request or the session, and nothing of it is left;
+//! or, where all connections are concerned, the whole engine.
 
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use sedge_engine::hooks::RequestInfo;
-use sedge_engine::{CloseReason, ListenOptions, RequestBody, ResponseBody};
-use sedge_testkit::{Form, PollingSession, RawHttp, RawWs};
+use sedge_engine::{
+    CloseReason, ListenOptions, Passed, PassedStream, RequestBody, ResponseBody, Shard,
+};
+use sedge_testkit::{DEADLINE, Form, PollingSession, RawHttp, RawWs, eventually};
 
-use crate::common::{PATH, Server, V4_POLLING, V4_WEBSOCKET};
+use crate::common::{PANIC_TIMER, PATH, Server, V4_POLLING, V4_WEBSOCKET, open_websocket, wait};
 
 /// A service that panics at once, or when its future runs.
 #[derive(Clone)]
@@ -131,4 +135,87 @@ fn services_that_panic_cost_their_request() {
         }
     }
     server.settle();
+}
+
+/// The application's own panics cost the session they concern.
+#[test]
+fn an_application_that_panics_at_a_message() {
+    let server = Server::start(|config| config).watched();
+    let (mut ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
+    ws.send_all(["4!panic", "4b"]);
+    ws.expect_eof();
+    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+    RawHttp::connect(server.at()).post(&session.target, "4!panic").expect(500, "");
+    session.expect_gone();
+    drop((ws, session));
+    server.settle().closed(&[(CloseReason::TransportError, 2)]);
+}
+
+/// Nobody listens any more, and who was connected is told.
+#[track_caller]
+fn expect_ended(server: &Server, connected: Vec<RawWs>) {
+    for mut ws in connected {
+        ws.expect_eof();
+    }
+    let address = server.at().address();
+    let refused = || std::net::TcpStream::connect(address).is_err();
+    assert!(eventually(DEADLINE, refused));
+}
+
+fn connected(server: &Server) -> Vec<RawWs> {
+    (0..6).map(|_| open_websocket(server.at(), V4_WEBSOCKET).0).collect()
+}
+
+/// A shard that is lost takes the others along, and whoever waits for it is told: no half of a server stays.
+#[test]
+fn a_shard_that_panics_ends_the_engine() {
+    for (shards, which) in [(1, 0), (3, 0), (3, 2)] {
+        let server = Server::start(|config| config.shards(shards));
+        let connected = connected(&server);
+        let failed = server.engine.failed();
+        assert!(server.engine.command(which, Box::new(|_| panic!("in a command"))).is_ok());
+        let failure = wait(failed);
+        assert_eq!((failure.shard, &*failure.words), (which, "in a command"));
+        assert!(failure.to_string().contains("in a command"), "{failure}");
+        // It has failed for those who ask later, too.
+        assert_eq!(wait(server.engine.failed()), failure);
+        expect_ended(&server, connected);
+        wait(server.engine.close(DEADLINE));
+    }
+}
+
+/// The driver, which writes for all connections: the application is called by it at the end of a session.
+#[test]
+fn a_driver_that_panics_ends_the_engine() {
+    let server = Server::start(|config| config.shards(2));
+    let connected = connected(&server);
+    let panicking =
+        Box::new(|shard: &Shard| shard.set_timer(std::time::Duration::ZERO, PANIC_TIMER));
+    assert!(server.engine.command(1, panicking).is_ok());
+    let failure = wait(server.engine.failed());
+    assert_eq!((failure.shard, failure.part), (1, "driver"));
+    expect_ended(&server, connected);
+}
+
+/// The threads end with the last handle, and nothing of them is left.
+#[test]
+fn an_engine_that_nobody_holds_ends() {
+    let server = Server::start(|config| config.shards(3));
+    let connected = connected(&server);
+    let (at, inlet) = (server.at(), server.engine.inlet(ListenOptions::new()));
+    let another = server.engine.layer();
+    let Server { engine, .. } = server;
+    drop(engine);
+    let (ws, _) = open_websocket(&at, V4_WEBSOCKET);
+    ws.close();
+    drop(another);
+    for mut ws in connected {
+        ws.expect_eof();
+    }
+    assert!(eventually(DEADLINE, || std::net::TcpStream::connect(at.address()).is_err()));
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    drop(ours);
+    let stream = PassedStream::Unix(theirs);
+    let given = Passed { stream, peer: None, secure: false, read: Bytes::new() };
+    assert!(inlet.give(given).is_err());
 }

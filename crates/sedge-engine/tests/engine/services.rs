@@ -22,14 +22,14 @@ fn server() -> Server {
 }
 
 /// Another HTTP server, on a thread of its own, with the engine as a part of it.
-struct Host {
+pub(crate) struct Host {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Host {
-    fn start(serve: impl AsyncFnOnce(tokio::net::TcpListener) + Send + 'static) -> Host {
+    pub(crate) fn start(serve: impl AsyncFnOnce(tokio::net::TcpListener) + Send + 'static) -> Host {
         let (stop, stopped) = oneshot::channel();
         let (ready, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -68,7 +68,7 @@ impl Host {
         })
     }
 
-    fn at(&self) -> Endpoint {
+    pub(crate) fn at(&self) -> Endpoint {
         self.address.into()
     }
 }

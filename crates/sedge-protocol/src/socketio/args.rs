@@ -112,6 +112,16 @@ impl<'a> Args<'a> {
         self.view().to_values()
     }
 
+    /// About how many bytes of memory the arguments take once they are [owned](Self::into_owned).
+    pub fn memory(&self) -> usize {
+        let (content, spans) = match self.view() {
+            ArgsView::Json { text, spans } => (text.len(), spans),
+            ArgsView::Msgpack { bytes, spans } => (bytes.len(), spans),
+            ArgsView::Values(values) => return values.iter().map(Value::memory).sum(),
+        };
+        content + size_of_val(spans)
+    }
+
     /// Copies what is borrowed, so that the arguments can outlive the message they came in.
     pub fn into_owned(self) -> Args<'static> {
         let view = match self.0 {
@@ -219,22 +229,19 @@ impl<'de> ArgsView<'de> {
     /// The arguments as JavaScript has them, if that is any different.
     fn in_javascript(self) -> Option<Vec<Value>> {
         let mut differ = false;
-        let values = match self {
-            Self::Json { text, spans } => {
-                let read = |span: &Span| {
-                    let (value, differs) = json_read::read(span.text(text))?;
-                    differ |= differs;
-                    Some(value)
-                };
-                spans.iter().map(read).collect::<Option<_>>()?
+        let values = if let Self::Json { text, spans } = self {
+            let read = |span: &Span| {
+                let (value, differs) = json_read::read(span.text(text))?;
+                differ |= differs;
+                Some(value)
+            };
+            spans.iter().map(read).collect::<Option<_>>()?
+        } else {
+            let mut values = Self::try_to_values(self).ok()?;
+            for value in &mut values {
+                differ |= value.make_whole();
             }
-            _ => {
-                let mut values = self.try_to_values().ok()?;
-                for value in &mut values {
-                    differ |= value.make_whole();
-                }
-                values
-            }
+            values
         };
         differ.then_some(values)
     }
@@ -268,11 +275,11 @@ impl<'de> ArgsView<'de> {
     }
 
     pub(super) fn to_values(self) -> Result<Vec<Value>, ArgsError> {
-        self.or_as_in_javascript(|view| view.try_to_values())
+        self.or_as_in_javascript(ArgsView::try_to_values)
     }
 
-    fn try_to_values(self) -> Result<Vec<Value>, ArgsError> {
-        match self {
+    fn try_to_values(view: ArgsView<'_>) -> Result<Vec<Value>, ArgsError> {
+        match view {
             ArgsView::Json { text, spans } => {
                 let value = |(index, span): (usize, &Span)| {
                     serde_json::from_str(span.text(text)).map_err(|error| json_error(index, &error))

@@ -41,6 +41,11 @@ fn arguments_are_taken_as_a_list_or_one_by_one() {
         let list: [serde_json::Value; 1] = args.decode().unwrap();
         assert_eq!(list[0], json!({"a": {"b": 1.0}}));
     });
+    with_args(&format!(r#","{}""#, "x".repeat(1000)), |args| {
+        assert!((1000..1100).contains(&args.memory()), "{}", args.memory());
+        let values = Args::from_values(args.to_values().unwrap());
+        assert!((1000..1100).contains(&values.memory()), "{}", values.memory());
+    });
     with_args("", |args| {
         assert!(args.is_empty());
         assert_eq!(args.decode::<Option<u32>>(), Ok(None));

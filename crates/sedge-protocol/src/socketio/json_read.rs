@@ -123,15 +123,13 @@ impl<'a> Reader<'a> {
         let text = self.take(end.unwrap_or(self.rest.len()))?;
         let whole = text.parse::<u64>().map(Number::from);
         let whole = whole.or_else(|_| text.parse::<i64>().map(Number::from));
-        Some(Value::Number(match whole {
-            Ok(number) => number,
-            Err(_) => {
-                let float: f64 = text.parse().ok()?;
-                let mut number = Number::from(float);
-                self.differs |= number.make_whole() || float.is_infinite();
-                number
-            }
-        }))
+        if let Ok(whole) = whole {
+            return Some(Value::Number(whole));
+        }
+        let float: f64 = text.parse().ok()?;
+        let mut number = Number::from(float);
+        self.differs |= number.make_whole() || float.is_infinite();
+        Some(Value::Number(number))
     }
 }
 
@@ -147,10 +145,10 @@ mod tests {
     #[test]
     fn what_serde_json_reads_is_read_alike() {
         let texts = [
-            r#"null"#,
-            r#" [ ] "#,
-            r#"{ }"#,
-            r#"[1,-2,0.5,-1.25e-3,18446744073709551615,-9223372036854775808]"#,
+            "null",
+            " [ ] ",
+            "{ }",
+            "[1,-2,0.5,-1.25e-3,18446744073709551615,-9223372036854775808]",
             r#"{"a":{"b":[true,false,null]},"a":"again","\u00fc\"\\":""}"#,
             "[\t1\r\n,\n2 ]",
             r#""\ud83d\ude00 \\" "#,

@@ -304,7 +304,7 @@ fn forms_that_old_and_sloppy_clients_send_are_understood() {
         ("218446744073709551615[\"a\"]", "Event / #18446744073709551615 a []"),
         ("2[ \"a\" , 1 ] ", "Event / a [1]"),
         (r#"2["\u0061\n"]"#, "Event / a\n []"),
-        (r#"2[1e999]"#, "Event / Infinity []"),
+        ("2[1e999]", "Event / Infinity []"),
         // Packets without a payload, which the official decoder lets pass: such an event has no name and
         // means nothing, such an acknowledgement has no arguments.
         ("2", "Event / []"),

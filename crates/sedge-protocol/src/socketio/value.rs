@@ -71,6 +71,21 @@ impl Value {
         }
     }
 
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory(&self) -> usize {
+        let content = match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 0,
+            Self::String(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Array(elements) => elements.iter().map(Self::memory).sum(),
+            Self::Object(entries) => entries
+                .iter()
+                .map(|(key, value)| size_of_val(key) + key.len() + value.memory())
+                .sum(),
+        };
+        size_of::<Self>() + content
+    }
+
     /// Whether this is `null`.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)

@@ -103,13 +103,28 @@ impl BroadcastOperator {
     /// Sends an event, the arguments as in [`Socket::emit`](crate::Socket::emit): a tuple or an array is the
     /// list, anything else is one. It is encoded once, however many sockets it goes to, and never waits.
     ///
-    /// An error concerns this process only. Another process that does not take it is
-    /// [counted](crate::BusMetrics::refused) and logged.
+    /// # What is promised
+    ///
+    /// `Ok` says that every shard of this process has the event, and so have the queues to the other processes
+    /// that have such sockets. Events of one thread arrive in their order, each at most once, and nothing is
+    /// sent a second time: who is not connected does not get it. What may be lost on the way, and how one learns
+    /// of it:
+    ///
+    /// | what happens | who misses the event | it is seen as |
+    /// |---|---|---|
+    /// | a client's connection ends, or it does not read | that client | its `on_disconnect`, with the reason |
+    /// | a shard's command queue is full | that shard's sockets | [`EmitError::Overloaded`]; in another process [`overflows`](crate::BusMetrics::overflows) |
+    /// | another process does not read | its sockets | [`refused`](crate::BusMetrics::refused), and a line in the log |
+    /// | the event is longer than the bus takes | the sockets of all other processes | [`EmitError::TooLong`], [`too_long`](crate::BusMetrics::too_long) |
+    /// | another process ends or is cut off while the event is on its way | its sockets | [`lost`](crate::BusMetrics::lost) |
+    ///
+    /// Where that is too little, ask for [acknowledgements](Self::emit_with_ack): they say who has not answered,
+    /// and why.
     pub fn emit<T: Serialize + ?Sized>(self, event: &str, args: &T) -> Result<(), EmitError> {
         let crossing = self.crossing();
         let BroadcastOperator { namespace, target } = self;
         let (operation, beyond) = crossing.broadcast(&namespace, target, None, event, args)?;
-        Ok(dispatch(&namespace, operation, Reply::None, beyond)?)
+        dispatch(&namespace, operation, Reply::None, beyond)
     }
 
     /// Sends an event and returns a future of everybody's acknowledgement, of whose arguments the
@@ -134,7 +149,7 @@ impl BroadcastOperator {
         };
         let reply = Reply::Acks(AckSink::Here(acks));
         let sent = dispatch(&namespace, operation, reply, beyond);
-        BroadcastAck::new(waiting).with_error(sent.err().map(EmitError::from))
+        BroadcastAck::new(waiting).with_error(sent.err())
     }
 
     /// Makes the sockets join rooms. The call itself sets it going; awaiting it tells when it is done.

@@ -23,7 +23,9 @@ use crate::shard::dispatch::Reply;
 use crate::shard::operations::dispatch;
 
 impl BroadcastOperator {
-    /// The sockets that are meant, wherever they are.
+    /// The sockets that are meant, wherever they are. There may be any number: they are described in parts, each
+    /// as of the moment when it is its turn, and other processes send theirs as fast as the bus takes them. For
+    /// very many, allow more [time](Self::timeout).
     pub fn fetch_sockets(self) -> FetchSockets {
         let (gather, mut answers) = Gathered::begin(self.wait());
         let crossing = self.enter(Asker::Sockets(Arc::clone(&gather)), &mut answers);

@@ -37,7 +37,10 @@ pub(crate) fn emit<T: Serialize + ?Sized>(
     let operation = operation(event, args, None)?;
     if let Some(hub) = &namespace.core().hub {
         let message = wire::encode_operation(namespace.name(), &operation);
-        hub.publish(namespace.name(), None, &message);
+        let published = hub.publish(namespace.name(), None, &message);
+        if !published.too_long.is_empty() {
+            return Err(EmitError::TooLong(message.len()));
+        }
     }
     Ok(())
 }

@@ -13,8 +13,16 @@ use tokio::sync::oneshot;
 
 use super::responders::{MissingResponder, Origin, Others, Responder};
 
-/// One answer per shard or process.
+/// One answer per shard or process, in one part or several.
 pub(crate) type Gather<T> = Inquiry<Request<Responder, T>>;
+
+/// What a responder answers.
+pub(crate) enum Answer<T> {
+    /// A part; more follow.
+    Part(T),
+    /// All of it, or the last part.
+    Last(T),
+}
 
 /// How answers are kept, and when they are complete.
 pub(crate) trait Book: Sized {
@@ -32,14 +40,17 @@ pub(crate) trait Book: Sized {
 }
 
 impl<T> Book for Request<Responder, T> {
-    type Event = T;
+    type Event = Answer<T>;
 
     fn begin(expected: Vec<Responder>, deadline: Instant) -> Self {
         Request::new(expected, deadline)
     }
 
-    fn tell(&mut self, from: Responder, answer: T) {
-        self.on_response(from, answer);
+    fn tell(&mut self, from: Responder, answer: Answer<T>) {
+        match answer {
+            Answer::Part(part) => self.on_part(from, part),
+            Answer::Last(last) => drop(self.on_response(from, last)),
+        }
     }
 
     fn split(&mut self, whole: Responder, parts: impl Iterator<Item = Responder>) {
@@ -115,8 +126,10 @@ impl<B: Book> Inquiry<B> {
         let mut state = self.lock();
         let responders = (0..shards).map(Responder::Shard).chain(others.responders());
         let mut book = B::begin(responders.collect(), self.deadline);
-        for peer in &others.refused {
-            book.give_up(|responder| responder.is_of(peer.id), MissingReason::Overloaded);
+        let refused = others.refused.iter().map(|peer| (peer.id, MissingReason::Overloaded));
+        let too_long = others.too_long.iter().map(|peer| (peer.id, MissingReason::TooLong));
+        for (peer, reason) in refused.chain(too_long) {
+            book.give_up(|responder| responder.is_of(peer), reason);
         }
         state.others = others;
         match std::mem::replace(&mut state.phase, Phase::Waiting(book)) {
@@ -185,6 +198,13 @@ impl<B: Book> Inquiry<B> {
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Gather<T> {
+    /// Somebody answers, in one part.
+    pub(crate) fn answer(&self, from: Origin, answer: T) {
+        self.tell(from, Answer::Last(answer));
     }
 }
 

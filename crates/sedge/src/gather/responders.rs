@@ -47,17 +47,23 @@ pub(crate) struct Others {
     pub(crate) reached: SmallVec<[Peer; 2]>,
     /// They cannot be asked.
     pub(crate) refused: SmallVec<[Peer; 1]>,
+    /// They cannot be asked: what they would be asked is too long for the bus.
+    pub(crate) too_long: SmallVec<[Peer; 1]>,
 }
 
 impl Others {
+    fn all(&self) -> impl Iterator<Item = &Peer> {
+        self.reached.iter().chain(&self.refused).chain(&self.too_long)
+    }
+
     pub(super) fn responders(&self) -> impl Iterator<Item = Responder> {
-        self.reached.iter().chain(&self.refused).map(|peer| Responder::Process(peer.id))
+        self.all().map(|peer| Responder::Process(peer.id))
     }
 
     /// What people call a responder.
     pub(crate) fn name(&self, responder: Responder) -> Arc<str> {
         let process = |id| {
-            let known = self.reached.iter().chain(&self.refused).find(|peer| peer.id == id);
+            let known = self.all().find(|peer| peer.id == id);
             known.map_or_else(|| format!("process {id}").into(), |peer| Arc::clone(&peer.name))
         };
         match responder {

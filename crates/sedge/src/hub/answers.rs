@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sedge_adapter::{MissingReason, Part, PeerId, RequestId, Response, ResponseBody, SendError};
+use bytes::Bytes;
+use sedge_adapter::{
+    MissingReason, Part, PeerId, RequestId, Response, ResponseBody, SendError, wire,
+};
 use sedge_protocol::socketio::{Args, Value};
 
 use super::Hub;
+use crate::limits::ANSWER_BACKLOG_BYTES;
 
 /// Where the answers to another process's request go.
 #[derive(Clone)]
@@ -23,22 +27,50 @@ pub(crate) struct PeerReply {
 impl PeerReply {
     /// A shard answers.
     pub(crate) fn answer(&self, shard: usize, body: ResponseBody<Value>) -> Result<(), SendError> {
-        self.send(Part { shard: shard as u16, of: self.shards }, body)
+        self.send(self.encode(shard, body))
     }
 
     /// A shard cannot be asked.
     pub(crate) fn unreachable(&self, shard: usize) {
-        let _ = self.answer(shard, ResponseBody::Missing(MissingReason::Overloaded));
+        self.missing(shard, MissingReason::Overloaded);
+    }
+
+    /// A shard says why it does not answer, or not in full.
+    pub(crate) fn missing(&self, shard: usize, reason: MissingReason) {
+        let _ = self.answer(shard, ResponseBody::Missing(reason));
     }
 
     /// The process as a whole answers.
     pub(crate) fn answer_whole(&self, body: ResponseBody<Value>) {
         // If it is not taken, that has been counted, and the asker waits until its deadline.
-        let _ = self.send(Part::WHOLE, body);
+        if self.send(self.encode_part(Part::WHOLE, body)) == Err(SendError::TooLong) {
+            let missing = ResponseBody::Missing(MissingReason::TooLong);
+            let _ = self.send(self.encode_part(Part::WHOLE, missing));
+        }
     }
 
-    fn send(&self, part: Part, body: ResponseBody<Value>) -> Result<(), SendError> {
-        self.hub.answer(self.peer, &Response { request: self.request, part, body })
+    /// How many bytes of sockets a part of an answer should have at most.
+    pub(crate) fn part_bytes_max(&self) -> usize {
+        self.hub.part_bytes_max()
+    }
+
+    /// Whether so much waits for the process already that one more part of an answer has to wait too.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.hub.backlog(self.peer) > ANSWER_BACKLOG_BYTES
+    }
+
+    /// What a shard answers, to be [sent](Self::send) when the process takes it.
+    pub(crate) fn encode(&self, shard: usize, body: ResponseBody<Value>) -> Bytes {
+        self.encode_part(Part { shard: shard as u16, of: self.shards }, body)
+    }
+
+    /// Sends what was encoded. Nothing waits: if it is not taken, the error says why.
+    pub(crate) fn send(&self, message: Bytes) -> Result<(), SendError> {
+        self.hub.answer(self.peer, message)
+    }
+
+    fn encode_part(&self, part: Part, body: ResponseBody<Value>) -> Bytes {
+        wire::encode_response(&Response { request: self.request, part, body })
     }
 }
 
@@ -59,23 +91,26 @@ impl ForeignAcks {
 
     /// A shard has sent the packet to as many clients.
     pub(crate) fn counted(&self, shard: usize, clients: u32) {
-        self.tell(shard, ResponseBody::ClientCount(clients));
+        let _ = self.tell(shard, ResponseBody::ClientCount(clients));
     }
 
     /// A client has acknowledged. Only the first argument counts, as in the official server.
     pub(crate) fn acknowledged(&self, shard: usize, args: &Args<'_>) {
         let first = if args.is_empty() { None } else { Some(args.get(0).unwrap_or_default()) };
-        self.tell(shard, ResponseBody::Ack(first));
+        // One that is too long for the bus is as good as none.
+        if self.tell(shard, ResponseBody::Ack(first)) == Err(SendError::TooLong) {
+            self.lost(shard, 1);
+        }
     }
 
     /// As many clients will not acknowledge.
     pub(crate) fn lost(&self, shard: usize, clients: u32) {
-        self.tell(shard, ResponseBody::ClientsLost(clients));
+        let _ = self.tell(shard, ResponseBody::ClientsLost(clients));
     }
 
     /// A shard cannot be asked.
     pub(crate) fn unreachable(&self, shard: usize) {
-        self.tell(shard, ResponseBody::Missing(MissingReason::Overloaded));
+        let _ = self.tell(shard, ResponseBody::Missing(MissingReason::Overloaded));
     }
 
     /// Whether nobody waits any more.
@@ -83,12 +118,13 @@ impl ForeignAcks {
         self.gone.load(Ordering::Relaxed) || Instant::now() >= self.end
     }
 
-    fn tell(&self, shard: usize, body: ResponseBody<Value>) {
-        if !self.gone.load(Ordering::Relaxed)
-            && self.reply.answer(shard, body) == Err(SendError::Gone)
-        {
-            self.gone.store(true, Ordering::Relaxed);
+    fn tell(&self, shard: usize, body: ResponseBody<Value>) -> Result<(), SendError> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(SendError::Gone);
         }
+        self.reply.answer(shard, body).inspect_err(|error| {
+            self.gone.fetch_or(*error == SendError::Gone, Ordering::Relaxed);
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //! answers, and who is there. The carrier is a [`Bus`]; without one there is no hub.
 //!
 //! Nothing here waits, and nothing that goes wrong here keeps an operation from the process's own
-//! sockets: a process that does not read is counted and logged, and is missing in answers.
+//! sockets: a process that does not read, and a message that is too long, are counted and logged, and the
+//! process is missing in answers.
 
 pub(crate) mod answers;
 pub(crate) mod requests;
@@ -22,7 +23,7 @@ use smallvec::SmallVec;
 
 use crate::error::Overloaded;
 use crate::gather::responders::Others;
-use crate::limits::GONE_NAMES_KEPT;
+use crate::limits::{ANSWER_PART_BYTES, GONE_NAMES_KEPT};
 use crate::metrics::{BusCounters, BusMetrics};
 
 type Names = SmallVec<[Arc<str>; 2]>;
@@ -97,7 +98,7 @@ impl Hub {
         self.bus.close();
         let here: Vec<PeerId> = lock(&self.peers).here.keys().copied().collect();
         for peer in here {
-            self.left(peer);
+            self.left(peer, 0);
         }
     }
 
@@ -140,6 +141,9 @@ impl Hub {
         if !published.refused.is_empty() {
             self.counters.refused.fetch_add(published.refused.len() as u64, Ordering::Relaxed);
         }
+        if !published.too_long.is_empty() {
+            self.note_too_long(message.len(), published.too_long.len());
+        }
         if !published.refused.is_empty() || self.stalled.load(Ordering::Relaxed) > 0 {
             self.note_stalls(&published.reached, &published.refused);
         }
@@ -147,11 +151,12 @@ impl Hub {
     }
 
     /// Hands an answer to the process that asked. If it is not taken, the asker waits until its deadline.
-    fn answer(&self, peer: PeerId, response: &Response<Value>) -> Result<(), SendError> {
+    fn answer(&self, peer: PeerId, message: Bytes) -> Result<(), SendError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(SendError::Gone);
         }
-        let sent = self.bus.send(peer, wire::encode_response(response));
+        let bytes = message.len();
+        let sent = self.bus.send(peer, message);
         match sent {
             Ok(()) => {
                 self.counters.sent.fetch_add(1, Ordering::Relaxed);
@@ -163,9 +168,32 @@ impl Hub {
                 self.counters.refused.fetch_add(1, Ordering::Relaxed);
                 self.note_stalls(&[], &[peer]);
             }
+            Err(SendError::TooLong) => self.note_too_long(bytes, 1),
             Err(SendError::Gone) => {}
         }
         sent
+    }
+
+    /// About how many bytes wait to be handed to a process.
+    pub(crate) fn backlog(&self, peer: PeerId) -> usize {
+        self.bus.backlog(peer)
+    }
+
+    /// How many bytes of sockets a part of an answer should have at most.
+    pub(crate) fn part_bytes_max(&self) -> usize {
+        let whole = ANSWER_PART_BYTES.min(self.bus.message_bytes_max());
+        whole.saturating_sub(wire::ANSWER_HEAD_BYTES)
+    }
+
+    /// A message that is longer than the bus takes is whoever sends it's fault.
+    fn note_too_long(&self, bytes: usize, processes: usize) {
+        self.counters.too_long.fetch_add(processes as u64, Ordering::Relaxed);
+        let max = self.bus.message_bytes_max();
+        sedge_log::warn_rarely!(
+            bytes,
+            max,
+            "a message is too long for the bus: other processes miss it"
+        );
     }
 
     /// A process that does not read is logged once, and once more when it reads again.
@@ -249,6 +277,7 @@ impl Hub {
         Others {
             reached: published.reached.into_iter().map(named).collect(),
             refused: published.refused.into_iter().map(named).collect(),
+            too_long: published.too_long.into_iter().map(named).collect(),
         }
     }
 
@@ -273,14 +302,15 @@ impl Hub {
     }
 
     /// A process has left: nobody waits for it any more.
-    pub(crate) fn left(&self, peer: PeerId) {
+    pub(crate) fn left(&self, peer: PeerId, lost: u64) {
+        self.counters.lost.fetch_add(lost, Ordering::Relaxed);
         let known = lock(&self.peers).forget(peer);
         if let Some(Known { name, stalled, .. }) = known {
             if stalled {
                 self.stalled.fetch_sub(1, Ordering::Relaxed);
             }
             if !self.closed.load(Ordering::Relaxed) {
-                tracing::info!(process = %name, "a process has left");
+                tracing::info!(process = %name, lost, "a process has left");
             }
         }
         self.requests.left(peer);

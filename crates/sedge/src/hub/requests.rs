@@ -9,7 +9,7 @@ use sedge_protocol::socketio::{Args, Value};
 
 use crate::error::Overloaded;
 use crate::gather::acks::{AckEvent, Acks};
-use crate::gather::inquiry::Gather;
+use crate::gather::inquiry::{Answer, Gather};
 use crate::gather::responders::Origin;
 
 /// A socket as other shards and nodes see it.
@@ -103,10 +103,13 @@ impl Requests {
             (Asker::Acks(acks), ResponseBody::ClientsLost(count)) => {
                 acks.tell(from, AckEvent::Lost(count));
             }
-            (Asker::Sockets(gather), ResponseBody::Sockets(list)) => gather.tell(from, list),
-            (Asker::Applied(gather), ResponseBody::Applied) => gather.tell(from, ()),
+            (Asker::Sockets(gather), ResponseBody::SomeSockets(list)) => {
+                gather.tell(from, Answer::Part(list));
+            }
+            (Asker::Sockets(gather), ResponseBody::Sockets(list)) => gather.answer(from, list),
+            (Asker::Applied(gather), ResponseBody::Applied) => gather.answer(from, ()),
             (Asker::ServerSide(answers), ResponseBody::ServerSideEmit(value)) => {
-                answers.tell(from, (peer, value));
+                answers.answer(from, (peer, value));
             }
             (Asker::Acks(acks), ResponseBody::Missing(reason)) => acks.give_up(from, reason),
             (Asker::Sockets(gather), ResponseBody::Missing(reason)) => gather.give_up(from, reason),

@@ -10,6 +10,7 @@ use sedge_adapter::Bus;
 use sedge_engine::config::{HttpCompression, PerMessageDeflate};
 use sedge_engine::hooks::{ConnectionError, RequestInfo};
 use sedge_engine::{Config, ConfigBuilder, Cookie, Cors, Engine, Handshake, Siblings, Transport};
+use sedge_protocol::request::forwarded::Proxies;
 use sedge_protocol::socketio::Parser;
 
 use super::Server;
@@ -122,6 +123,10 @@ engine_options! {
     /// Whether the headers of the handshake are kept for the life of the connection, default true.
     /// Without them an idle connection costs some hundred bytes less.
     keep_handshake_headers(keep: bool);
+    /// Which proxies are believed when they say for whom they speak, in `X-Forwarded-For` or
+    /// `Forwarded`; default none. The handshake then tells the client's address instead of the proxy's.
+    /// Only proxies that write the header themselves may be trusted.
+    trusted_proxies(proxies: Proxies);
     /// Whether upgrade requests to other paths are cut off if nobody answers them
     /// (`destroyUpgrade`), default true.
     destroy_upgrade(destroy: bool);
@@ -201,9 +206,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Is told when a socket's handler fails, panics, or is not called because of what the client sent.
+    /// Is told each time a socket's handler fails, panics, or is not called because of what the client sent.
     /// It runs on the socket's shard and must not block. Handlers of
     /// [server-side events](crate::Namespace::on_server_side) have no socket: theirs are logged and counted.
+    ///
+    /// All of them are logged too, for each event and cause once and then once in ten seconds with a count: as
+    /// errors, as warnings where it is the client's doing, and at the level debug where the client has
+    /// only gone meanwhile. Without this hook and without a subscriber of `tracing` the lines go to standard error.
     pub fn on_error(
         mut self,
         hook: impl Fn(&Socket, &HandlerError) + Send + Sync + 'static,
@@ -234,10 +243,20 @@ impl ServerBuilder {
     }
 
     /// Handlers of one connection that may be waiting at an `.await` at a time, at least 1; default
-    /// [`HANDLERS_IN_FLIGHT_MAX`](crate::limits::HANDLERS_IN_FLIGHT_MAX). Beyond it the connection
-    /// is not read.
+    /// [`HANDLERS_IN_FLIGHT_MAX`](crate::limits::HANDLERS_IN_FLIGHT_MAX). Beyond it the connection's events
+    /// wait in their order; acknowledgements, heartbeats and the end of a socket do not. Events that wait when
+    /// their socket ends are not handled any more.
     pub fn handlers_in_flight_max(mut self, handlers: usize) -> Self {
         self.options.limits.handlers_in_flight = handlers.max(1);
+        self
+    }
+
+    /// Bytes of the events of one connection that may wait for
+    /// [handlers under way](Self::handlers_in_flight_max); default
+    /// [`EVENTS_WAITING_BYTES_MAX`](crate::limits::EVENTS_WAITING_BYTES_MAX). Beyond it the connection is not
+    /// read until some have been handled. What was read by then may exceed it by one message and 64 KiB.
+    pub fn events_waiting_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.limits.events_waiting_bytes = bytes;
         self
     }
 

@@ -56,7 +56,21 @@ impl Server {
     /// std::process::exit(ended.code());
     /// # }
     /// ```
-    pub async fn serve_worker(&self, mut worker: Worker, options: ListenOptions) -> io::Result<()> {
+    ///
+    /// It fails if a thread of the server does ([`failed`](Server::failed)): end the process then, and the
+    /// supervisor starts another worker.
+    pub async fn serve_worker(&self, worker: Worker, options: ListenOptions) -> io::Result<()> {
+        tokio::select! {
+            served = self.serve_until_drained(worker, options) => served,
+            failure = self.failed() => Err(io::Error::other(failure)),
+        }
+    }
+
+    async fn serve_until_drained(
+        &self,
+        mut worker: Worker,
+        options: ListenOptions,
+    ) -> io::Result<()> {
         let taken = || io::Error::other("the worker's connections are served already");
         let mut connections = worker.connections().ok_or_else(taken)?;
         let mut drains = worker.drains();
@@ -64,10 +78,9 @@ impl Server {
         let server = self.clone();
         worker.report_from(move || server.stats());
         let server = self.clone();
-        worker.check_by(move || {
-            let server = server.clone();
-            async move { server.shards_answer().await }
-        });
+        worker.metrics_from(move || server.metrics().prometheus());
+        let server = self.clone();
+        worker.progress_from(move || server.engine().progress().collect());
         worker.ready().await?;
         let drain = tokio::select! {
             drain = drains.wait() => drain,
@@ -83,13 +96,16 @@ impl Server {
         Ok(())
     }
 
-    /// Closes all clients at the pace that a drain wants.
+    /// Closes all clients at the pace that a drain wants, those included that siblings serve over this
+    /// worker's connections.
     async fn let_go(&self, drain: Drain) {
-        let clients = usize::try_from(self.session_count()).unwrap_or(usize::MAX);
+        let tunnels: u64 = self.engine().metrics().iter().map(|shard| shard.tunnels).sum();
+        let clients = usize::try_from(self.session_count() + tunnels).unwrap_or(usize::MAX);
         let random = || RandomState::new().build_hasher().finish() as u32;
         for batch in drain.pacing.batches(clients, random) {
             tokio::time::sleep(batch.pause).await;
-            self.close_clients(batch.clients).await;
+            let closed = self.close_clients(batch.clients).await;
+            self.engine().release_relays(batch.clients - closed).await;
         }
     }
 

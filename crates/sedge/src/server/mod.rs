@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sedge_adapter::Target;
-use sedge_engine::{Engine, ListenOptions, Listening};
+use sedge_engine::{Engine, ListenOptions, Listening, ShardFailure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -188,6 +188,23 @@ impl Server {
     /// How many shards, that is threads, the server has.
     pub fn shard_count(&self) -> usize {
         self.core().shard_count()
+    }
+
+    /// Waits until the server has failed: one of its threads has panicked outside of handlers and hooks, in which
+    /// panics are caught. All its connections and listeners are closed then, and the process should end, so that
+    /// whoever watches it starts another one. It waits for ever if the server is closed.
+    ///
+    /// ```no_run
+    /// # async fn f(io: sedge::Server, signal: impl Future<Output = ()>) -> Result<(), sedge::ShardFailure> {
+    /// tokio::select! {
+    ///     () = signal => io.close(std::time::Duration::from_secs(5)).await,
+    ///     failure = io.failed() => return Err(failure),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn failed(&self) -> impl Future<Output = ShardFailure> + Send + use<> {
+        self.engine().failed()
     }
 
     /// Ends the server. Nobody is let in any more; every socket's `on_disconnect` handlers are told

@@ -56,8 +56,8 @@ impl BusReceiver for Receiver {
         self.with_hub(|_, hub| hub.joined(peer));
     }
 
-    fn on_left(&self, peer: PeerId) {
-        self.with_hub(|_, hub| hub.left(peer));
+    fn on_left(&self, peer: PeerId, lost: u64) {
+        self.with_hub(|_, hub| hub.left(peer, lost));
     }
 }
 

@@ -45,18 +45,6 @@ impl Server {
         self.engine().session_count()
     }
 
-    /// Waits until every shard has answered. One that hangs, in a handler that blocks for example, never
-    /// does.
-    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "a supervisor asks"))]
-    pub(crate) async fn shards_answer(&self) {
-        for shard in 0..self.shard_count() {
-            let (reply, answer) = oneshot::channel();
-            if self.core().command(shard, Command::CloseSome { count: 0, reply }).is_ok() {
-                let _ = answer.await;
-            }
-        }
-    }
-
     /// Closes the connections of some clients, as [`close`](Server::close) does for all: they see
     /// their transport close and reconnect by themselves. Returns how many were closed, which is fewer
     /// only if there are no more.

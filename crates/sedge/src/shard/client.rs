@@ -9,6 +9,8 @@ use sedge_protocol::engine::Version;
 use sedge_protocol::socketio::Decoder;
 use smallvec::SmallVec;
 
+use super::waiting::Waiting;
+
 /// A connection.
 pub(super) struct Client {
     pub(super) session: SessionKey,
@@ -20,9 +22,9 @@ pub(super) struct Client {
     pub(super) serial: u32,
     /// Handlers of its sockets that wait at an `.await`.
     pub(super) in_flight: u32,
+    /// Events that wait because there are too many of those; nearly always none.
+    pub(super) waiting: Option<Box<Waiting>>,
     pub(super) version: Version,
-    /// Whether reading is stopped because too many handlers wait.
-    pub(super) held: bool,
     /// Whether it has ever joined a namespace.
     pub(super) settled: bool,
 }

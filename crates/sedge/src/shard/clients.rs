@@ -18,7 +18,7 @@ use sedge_adapter::Topic;
 use sedge_engine::{Handshake, Message, SendOptions, Sent, SessionKey};
 use sedge_protocol::engine::Version;
 use sedge_protocol::socketio::{
-    Decoder, EncodeError, MessageBuf, Packet, PacketKind, Parser, Value,
+    Decoder, EncodeError, Event, MessageBuf, Packet, PacketKind, Parser, Value,
 };
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -62,9 +62,9 @@ impl LocalShard {
                 decoder: Decoder::new(),
                 joined: SmallVec::new(),
                 serial,
+                waiting: None,
                 in_flight: 0,
                 version,
-                held: false,
                 settled: false,
             };
             state.add_client(client);
@@ -166,9 +166,16 @@ impl LocalShard {
     fn event(self: &Rc<Self>, target: &Addressee, packet: &Packet<'_>) {
         let Some(event) = packet.event() else { return };
         self.metrics.events_in.add(1);
+        if !self.wait(&target.socket, &event, packet.id) {
+            self.handle(target, &event, packet.id);
+        }
+    }
+
+    /// Calls the handlers of an event.
+    pub(super) fn handle(self: &Rc<Self>, target: &Addressee, event: &Event<'_>, ack: Option<u64>) {
         let Addressee { socket, table, own } = target;
         let name = event.name;
-        let details = EventDetails { name, args: &event.args, ack: packet.id };
+        let details = EventDetails { name, args: &event.args, ack };
         let context = Context { subject: socket, details };
         for table in [Some(table), own.as_ref()].into_iter().flatten() {
             for listener in &table.any {
@@ -187,6 +194,14 @@ impl LocalShard {
                 self.run(&**listener, &context, name);
             }
         }
+    }
+
+    /// A socket as the target of an event, if it is still connected.
+    pub(super) fn target(&self, socket: &Socket) -> Option<Addressee> {
+        self.with_namespace(socket, |namespace| {
+            let own = namespace.find(socket)?.own.clone();
+            Some(Addressee { socket: socket.clone(), own, table: namespace.table() })
+        })?
     }
 
     /// Acknowledgements that nobody waits for, late, surplus or made up, are ignored and counted.
@@ -347,8 +362,12 @@ impl LocalShard {
             }
             hub.subscribe(Topic::Room(name, socket.id().as_str()));
         }
-        for registration in socket.set_connected(member) {
-            self.register(socket, &registration);
+        let early = socket.set_connected(member);
+        for registration in &early.registrations {
+            self.register(socket, registration);
+        }
+        if let Err(error) = self.join(socket, &early.rooms) {
+            sedge_log::warn_rarely!(socket = %socket.id(), %error, "a room was not joined");
         }
         self.metrics.sockets.add(1);
         self.metrics.connects.add(1);
@@ -428,7 +447,8 @@ impl LocalShard {
     /// A connection has ended: so have its sockets, in the order in which they joined.
     pub(super) fn close_client(self: &Rc<Self>, session: SessionKey, reason: DisconnectReason) {
         let sockets = self.sockets_of(session);
-        let client = self.state.borrow_mut().take_client(session);
+        let mut client = self.state.borrow_mut().take_client(session);
+        self.drop_waiting(client.as_mut().and_then(|client| client.waiting.take()));
         for socket in &sockets {
             self.close_socket(socket, reason);
         }
@@ -502,7 +522,7 @@ impl LocalShard {
 }
 
 /// A socket that a packet is for, and the handlers it may meet.
-struct Addressee {
+pub(super) struct Addressee {
     socket: Socket,
     table: Rc<Table>,
     own: Option<Rc<Table>>,

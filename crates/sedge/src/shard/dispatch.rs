@@ -33,6 +33,7 @@ impl LocalPacket {
 }
 
 /// Whom a shard tells what became of an operation.
+#[derive(Clone)]
 pub(crate) enum Reply {
     None,
     Acks(AckSink),
@@ -113,20 +114,9 @@ impl Reply {
     /// A shard has done what was asked.
     pub(super) fn applied(&self, shard: usize) {
         match self {
-            Reply::Applied(gather) => gather.tell(Origin::Shard(shard), ()),
+            Reply::Applied(gather) => gather.answer(Origin::Shard(shard), ()),
             Reply::Peer(reply) => {
                 let _ = reply.answer(shard, ResponseBody::Applied);
-            }
-            _ => {}
-        }
-    }
-
-    /// A shard tells its sockets.
-    pub(super) fn sockets(&self, shard: usize, list: Vec<SocketData>) {
-        match self {
-            Reply::Sockets(gather) => gather.tell(Origin::Shard(shard), list),
-            Reply::Peer(reply) => {
-                let _ = reply.answer(shard, ResponseBody::Sockets(list));
             }
             _ => {}
         }

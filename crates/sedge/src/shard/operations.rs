@@ -4,20 +4,19 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sedge_adapter::{MemberId, Operation, RemoteSocketData, RoomList, Target};
+use sedge_adapter::{MemberId, Operation, RoomList, Target};
 use sedge_engine::SharedMessage;
 
 use super::command::Command;
 use super::dispatch::{AckSink, Dispatch, LocalOperation, LocalPacket, PendingAck, Reply};
-use super::handshake_value::handshake_value;
 use super::local::{LocalShard, State};
 use super::packets::send_options;
 use crate::core::Namespace;
 use crate::core::socket::Socket;
-use crate::error::Overloaded;
+use crate::error::EmitError;
 use crate::gather::responders::Others;
 use crate::hub::Beyond;
-use crate::hub::requests::SocketData;
+use crate::limits::REQUEST_TIMEOUT;
 
 /// Hands an operation to whom it concerns: to other processes, as far as the carrier takes it at once,
 /// and to all shards of this one. This shard, if the thread is one, applies it at once; the others get
@@ -27,14 +26,18 @@ pub(crate) fn dispatch(
     operation: LocalOperation,
     reply: Reply,
     beyond: Beyond,
-) -> Result<(), Overloaded> {
+) -> Result<(), EmitError> {
     let core = Arc::clone(namespace.core());
     let shards = core.shard_count();
+    let mut result = Ok(());
     let others = match (&core.hub, beyond) {
         (None, _) | (_, Beyond::No) => Others::default(),
         (Some(hub), Beyond::Full) => hub.nobody_asked(),
         (Some(hub), Beyond::Message(message)) => {
             let published = hub.publish(namespace.name(), operation.target(), &message);
+            if !published.too_long.is_empty() {
+                result = Err(EmitError::TooLong(message.len()));
+            }
             if matches!(reply, Reply::None) { Others::default() } else { hub.others(published) }
         }
     };
@@ -46,14 +49,13 @@ pub(crate) fn dispatch(
         && shards == 1
     {
         own.apply(&dispatch);
-        return Ok(());
+        return result;
     }
     let dispatch = Arc::new(dispatch);
-    let mut result = Ok(());
     for shard in (0..shards).filter(|shard| Some(*shard) != own_index) {
         if let Err(error) = core.command(shard, Command::Operate(Arc::clone(&dispatch))) {
             dispatch.unreachable(shard);
-            result = Err(error);
+            result = result.and(Err(error.into()));
         }
     }
     if let Some(own) = own {
@@ -86,7 +88,8 @@ impl LocalShard {
                 reply.applied(self.index);
             }
             Operation::Fetch { target, .. } => {
-                reply.sockets(self.index, self.describe(namespace, target));
+                let wait = target.flags.timeout.unwrap_or(REQUEST_TIMEOUT);
+                self.list(self.sockets(namespace, target), reply, wait);
             }
             // It concerns other processes only.
             Operation::ServerSideEmit { .. } => {}
@@ -151,17 +154,6 @@ impl LocalShard {
         for socket in self.sockets(namespace, target) {
             self.leave(&socket, rooms);
         }
-    }
-
-    fn describe(&self, namespace: &Namespace, target: &Target) -> Vec<SocketData> {
-        let sockets = self.sockets(namespace, target);
-        let describe = |socket: &Socket| RemoteSocketData {
-            id: socket.id().room(),
-            handshake: handshake_value(socket),
-            rooms: self.rooms(socket),
-            data: socket.data_value(),
-        };
-        sockets.iter().map(describe).collect()
     }
 
     /// The sockets that a target means here.

@@ -9,11 +9,14 @@ use std::rc::Rc;
 use std::task::{self, Poll, Waker};
 
 use sedge_engine::{SessionKey, panics};
+use sedge_protocol::socketio::Event;
 
 use super::local::LocalShard;
+use super::waiting::{Waiting, WaitingEvent};
 use crate::core::socket::Socket;
 use crate::core::stage::{Context, HandlerFuture, LocalListener, Middleware, Stage, Subject};
-use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind};
+use crate::error::{ConnectError, ExtractError, Failure, Fault, HandlerError, HandlerErrorKind};
+use crate::limits::EVENTS_PER_TURN;
 
 /// How a call has begun.
 enum Started<F, T> {
@@ -23,13 +26,13 @@ enum Started<F, T> {
 
 impl LocalShard {
     /// Calls a handler.
-    pub(super) fn run<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
+    pub(super) fn run<S: Stage<Outcome = Result<(), Failure>>>(
         self: &Rc<Self>,
         listener: &dyn LocalListener<S>,
         context: &Context<'_, S>,
         event: &str,
     ) {
-        let start = || -> Result<_, HandlerErrorKind> {
+        let start = || -> Result<_, Fault> {
             let mut future = listener.call(context)?;
             // A future that is polled without a waker has to be polled again: the task does that.
             match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
@@ -40,7 +43,7 @@ impl LocalShard {
         match panics::catch(start) {
             Ok(Ok(Started::Done(()))) => {}
             Ok(Ok(Started::Waiting(future))) => self.detach::<S>(future, context.subject, event),
-            Ok(Err(kind)) => self.report(context.subject, event, kind),
+            Ok(Err(fault)) => self.report(context.subject, event, fault),
             Err(words) => self.report(context.subject, event, HandlerErrorKind::Panicked(words)),
         }
     }
@@ -69,9 +72,8 @@ impl LocalShard {
         Err(ConnectError::new(words))
     }
 
-    /// Lets a handler that waits go on as a task. If its connection has too many of those, it is not
-    /// read any further until one has ended.
-    fn detach<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
+    /// Lets a handler that waits go on as a task. Its end lets events be handled that wait for that.
+    fn detach<S: Stage<Outcome = Result<(), Failure>>>(
         self: &Rc<Self>,
         future: HandlerFuture<S>,
         subject: &S::Subject,
@@ -79,7 +81,9 @@ impl LocalShard {
     ) {
         let session = subject.socket().map(Socket::session);
         match session {
-            Some(session) => self.count_against(session),
+            Some(session) => {
+                self.with_client(session, |client| client.in_flight += 1);
+            }
             None => self.server_side_in_flight.set(self.server_side_in_flight.get() + 1),
         }
         let counts = session.map_or(CountsAs::ServerSide, CountsAs::Connection);
@@ -88,25 +92,17 @@ impl LocalShard {
         let (subject, event) = (subject.clone(), Box::<str>::from(event));
         self.engine.spawn(async move {
             let outcome = Guarded(future).await;
-            if let Err(kind) = outcome.and_then(|outcome| outcome) {
-                flight.shard.report(&subject, &event, kind);
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => flight.shard.report(&subject, &event, failure),
+                Err(panicked) => flight.shard.report(&subject, &event, panicked),
             }
-            drop(flight);
+            let shard = Rc::clone(&flight.shard);
+            drop((flight, subject));
+            if let Some(session) = session {
+                shard.work_off(session).await;
+            }
         });
-    }
-
-    /// One more handler of a connection is under way.
-    fn count_against(&self, session: SessionKey) {
-        let max = self.core.options.limits.handlers_in_flight;
-        let hold = self.with_client(session, |client| {
-            client.in_flight += 1;
-            let hold = !client.held && client.in_flight as usize >= max;
-            client.held |= hold;
-            hold
-        });
-        if hold == Some(true) {
-            self.engine.hold(session);
-        }
     }
 
     /// Counts a middleware as under way for as long as the result lives.
@@ -121,20 +117,108 @@ impl LocalShard {
     }
 
     /// A handler did not do its work.
-    pub(super) fn report(&self, subject: &impl Subject, event: &str, kind: HandlerErrorKind) {
+    pub(super) fn report(&self, subject: &impl Subject, event: &str, fault: impl Into<Fault>) {
         self.metrics.handler_errors.add(1);
-        let (namespace, socket) = (subject.namespace().name(), subject.socket());
-        let id = socket.map(|socket| socket.id().as_str());
-        let error = HandlerError { event: event.into(), kind };
-        if matches!(error.kind, HandlerErrorKind::Extract(_)) {
-            tracing::debug!(namespace, socket = id, event, kind = %error.kind, "handler not called");
-        } else {
-            tracing::error!(namespace, socket = id, event, kind = %error.kind, "handler error");
+        let error = HandlerError { event: event.into(), fault: fault.into() };
+        // The error is the user's own, and so is the hook.
+        let reported = panics::catch(move || {
+            let hook = self.core.options.on_error.as_ref().zip(subject.socket());
+            let id = subject.socket().map(|socket| socket.id().as_str());
+            let namespace = subject.namespace().name();
+            self.core.complaints.handler(namespace, id, &error, hook.is_some());
+            if let Some((hook, socket)) = hook
+                && panics::catch(|| hook(socket, &error)).is_err()
+            {
+                tracing::error!(event, "the hook for errors of handlers panicked");
+            }
+        });
+        if reported.is_err() {
+            tracing::error!(event, "the error of a handler panicked");
         }
-        let (Some(hook), Some(socket)) = (&self.core.options.on_error, socket) else { return };
-        if panics::catch(|| hook(socket, &error)).is_err() {
-            tracing::error!(event, "the hook for errors of handlers panicked");
+    }
+}
+
+/// Events wait while their connection has as many handlers under way as it may. Acknowledgements, heartbeats
+/// and the end of a socket are taken as they come, so that a handler that asks its own client gets the
+/// answer, whatever else the client has sent before. What waits is bounded by bytes; only beyond them is the
+/// connection not read, until there is room again.
+impl LocalShard {
+    /// Has an event wait if it has to. Returns whether it does.
+    pub(super) fn wait(&self, socket: &Socket, event: &Event<'_>, ack: Option<u64>) -> bool {
+        let (session, limits) = (socket.session(), &self.core.options.limits);
+        let has_to_wait = self.with_client(session, |client| {
+            client.waiting.is_some() || client.in_flight as usize >= limits.handlers_in_flight
+        });
+        if has_to_wait != Some(true) {
+            return false;
         }
+        let event = WaitingEvent::new(socket, event, ack);
+        let hold = self.with_client(session, |client| {
+            client.waiting.get_or_insert_default().push(event, limits.events_waiting_bytes)
+        });
+        let Some(hold) = hold else { return true };
+        self.metrics.events_waiting.add(1);
+        if hold {
+            sedge_log::warn_rarely!(
+                socket = %socket.id(),
+                "a client sends faster than its handlers finish, and is not read meanwhile"
+            );
+            self.engine.hold(session);
+        }
+        true
+    }
+
+    /// Handles what waits, as far as the limit of handlers under way allows. Called when one has ended.
+    async fn work_off(self: &Rc<Self>, session: SessionKey) {
+        let begun = self.with_client(session, |client| {
+            let waiting = client.waiting.as_mut()?;
+            (!std::mem::replace(&mut waiting.worked_off, true)).then_some(())
+        });
+        if begun.flatten().is_none() {
+            return;
+        }
+        // Handlers that can end at the same time end first.
+        tokio::task::yield_now().await;
+        let mut turn = 0;
+        while let Some(event) = self.next_waiting(session) {
+            self.metrics.events_waiting.sub(1);
+            let WaitingEvent { socket, name, args, ack, .. } = event;
+            match self.target(&socket) {
+                Some(target) => self.handle(&target, &Event { name: &name, args }, ack),
+                None => self.metrics.events_dropped.add(1),
+            }
+            turn += 1;
+            if turn == EVENTS_PER_TURN {
+                turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Takes out the next event, if one more handler may begin.
+    fn next_waiting(&self, session: SessionKey) -> Option<WaitingEvent> {
+        let limits = &self.core.options.limits;
+        let (next, emptied) = self.with_client(session, |client| {
+            let free = (client.in_flight as usize) < limits.handlers_in_flight;
+            let waiting = client.waiting.as_mut()?;
+            let next = if free { waiting.pop(limits.events_waiting_bytes) } else { None };
+            waiting.worked_off = next.is_some();
+            let empty = next.is_none() && waiting.len() == 0;
+            Some((next, if empty { client.waiting.take() } else { None }))
+        })??;
+        drop(emptied);
+        let (event, release) = next?;
+        if release {
+            self.engine.release(session);
+        }
+        Some(event)
+    }
+
+    /// A connection has ended: its events are not handled any more, as in the official server.
+    pub(super) fn drop_waiting(&self, waiting: Option<Box<Waiting>>) {
+        let count = waiting.map_or(0, |waiting| waiting.len() as u64);
+        self.metrics.events_waiting.sub(count);
+        self.metrics.events_dropped.add(count);
     }
 }
 
@@ -147,7 +231,7 @@ pub(super) struct Flight {
 /// What a handler under way is limited by.
 #[derive(Clone, Copy)]
 enum CountsAs {
-    /// Its connection is not read while there are too many.
+    /// The events of its connection wait while there are too many.
     Connection(SessionKey),
     /// A connection has one at a time for each namespace.
     Middleware,
@@ -164,16 +248,9 @@ impl Drop for Flight {
             shard.server_side_in_flight.set(shard.server_side_in_flight.get().saturating_sub(1));
         }
         if let CountsAs::Connection(session) = self.counts {
-            let max = shard.core.options.limits.handlers_in_flight;
-            let release = shard.with_client(session, |client| {
+            shard.with_client(session, |client| {
                 client.in_flight = client.in_flight.saturating_sub(1);
-                let release = client.held && (client.in_flight as usize) < max;
-                client.held &= !release;
-                release
             });
-            if release == Some(true) {
-                shard.engine.release(session);
-            }
         }
         if shard.in_flight.get() == 0
             && let Some(done) = shard.drained.borrow_mut().take()

@@ -4,22 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sedge::extract::Data;
-use sedge::{ConnectError, Server, Socket};
+use sedge::extract::{Ack, Data};
+use sedge::{ConnectError, DisconnectReason, Server, Socket};
 use sedge_testkit::{DEADLINE, Form, Packet, PollingSession, SioClient, eventually};
 use tokio::sync::Semaphore;
 
-use crate::common::{Notes, notes};
+use crate::common::{Fixture, Notes, notes};
 use crate::stage::{Stage, ask};
 
 const LIMIT: u64 = 10;
 
-/// What the server reads from a connection at once. It handles all of it before it stops reading.
+/// What the server reads from a connection at once. It takes all of it before it stops reading.
 const READ: usize = 64 * 1024;
 
-/// A server whose handlers of `wait` stand at a gate, and note their number behind it.
-fn stage() -> (Stage, Arc<Semaphore>, Notes<u32>) {
-    let stage = Stage::with(Stage::builder().handlers_in_flight_max(LIMIT as usize));
+/// A server whose handlers of `wait` stand at a gate, and note their number behind it. Events of so many
+/// bytes may wait for them.
+fn stage(waiting: usize) -> (Stage, Arc<Semaphore>, Notes<u32>) {
+    let builder = Stage::builder().handlers_in_flight_max(LIMIT as usize);
+    let stage = Stage::with(builder.events_waiting_bytes_max(waiting));
     let gate = Arc::new(Semaphore::new(0));
     let (note, handled) = notes();
     let opened = Arc::clone(&gate);
@@ -38,7 +40,8 @@ fn in_flight(io: &Server) -> u64 {
 fn events_beyond_the_limit_wait_in_the_client_s_own_buffers() {
     const EVENTS: u32 = 5_000;
     const PADDING: usize = 4_000;
-    let (mut stage, gate, handled) = stage();
+    const WAITING: usize = 1_000_000;
+    let (mut stage, gate, handled) = stage(WAITING);
     let address = stage.address;
     let (joined, wait_joined) = std::sync::mpsc::channel();
     let flood = std::thread::spawn(move || {
@@ -52,10 +55,15 @@ fn events_beyond_the_limit_wait_in_the_client_s_own_buffers() {
     });
     wait_joined.recv().unwrap();
     assert!(eventually(DEADLINE, || in_flight(&stage.io) >= LIMIT));
-    let bound = LIMIT + (READ / PADDING) as u64 + 1;
+    let bound = ((WAITING + READ) / PADDING) as u64 + 1;
+    let bounded = |io: &Server| {
+        let metrics = io.metrics().total;
+        assert!(metrics.handlers_in_flight <= LIMIT, "{metrics:?}");
+        assert!(metrics.events_waiting <= bound, "{metrics:?}");
+    };
     for _ in 0..100 {
         stage.all_is_well();
-        assert!(in_flight(&stage.io) <= bound, "{} are under way", in_flight(&stage.io));
+        bounded(&stage.io);
     }
     assert!(!flood.is_finished(), "20 MB are more than the kernel takes");
     // From here on each end lets another one in.
@@ -64,7 +72,7 @@ fn events_beyond_the_limit_wait_in_the_client_s_own_buffers() {
         assert_eq!(handled.next(), number, "in the order in which they were sent");
         if number % 500 == 0 {
             stage.all_is_well();
-            assert!(in_flight(&stage.io) <= bound, "{} are under way", in_flight(&stage.io));
+            bounded(&stage.io);
         }
     }
     let mut client = flood.join().unwrap();
@@ -74,7 +82,7 @@ fn events_beyond_the_limit_wait_in_the_client_s_own_buffers() {
 }
 
 #[test]
-fn a_flood_that_goes_away_is_worked_off_and_forgotten() {
+fn a_flood_that_goes_away_is_forgotten() {
     let mut stage = Stage::with(Stage::builder().handlers_in_flight_max(LIMIT as usize));
     let gate = Arc::new(Semaphore::new(0));
     let handled = Arc::new(AtomicU64::new(0));
@@ -92,18 +100,22 @@ fn a_flood_that_goes_away_is_worked_off_and_forgotten() {
     for (client, _) in clients {
         client.abort();
     }
+    // That they have gone is noticed, whatever their handlers wait for.
+    assert!(eventually(DEADLINE, || stage.io.socket_count() == 1));
+    assert_eq!(in_flight(&stage.io), 5 * LIMIT);
     gate.add_permits(5000);
-    // What was not read before a connection broke may be lost; what was read is handled.
-    let events = || stage.io.metrics().total.events_in - before;
-    assert!(eventually(DEADLINE, || stage.io.socket_count() == 1 && in_flight(&stage.io) == 0));
-    assert_eq!(handled.load(Ordering::Relaxed), events());
+    assert!(eventually(DEADLINE, || in_flight(&stage.io) == 0));
+    // Handlers under way come to their end. What was waiting is not handled after its socket has ended.
+    let metrics = stage.io.metrics().total;
+    assert_eq!(handled.load(Ordering::Relaxed), 5 * LIMIT);
+    assert_eq!(metrics.events_in - before, 5 * LIMIT + metrics.events_dropped);
     stage.all_is_well();
     stage.finish();
 }
 
 #[test]
 fn a_flood_by_polling_holds_the_next_post_back() {
-    let (mut stage, gate, handled) = stage();
+    let (mut stage, gate, handled) = stage(1);
     let mut client = PollingSession::open(stage.address, "/socket.io/", Form::V4);
     client.send_text("40");
     client.receive();
@@ -116,7 +128,8 @@ fn a_flood_by_polling_holds_the_next_post_back() {
     assert!(eventually(DEADLINE, || in_flight(&stage.io) == LIMIT));
     for _ in 0..20 {
         stage.all_is_well();
-        assert_eq!(in_flight(&stage.io), LIMIT, "the rest of the body waits");
+        let metrics = stage.io.metrics().total;
+        assert_eq!((metrics.handlers_in_flight, metrics.events_waiting), (LIMIT, 1));
     }
     assert!(!sender.is_finished(), "the POST is answered when all of it was taken");
     gate.add_permits(1000);
@@ -135,9 +148,8 @@ fn a_flood_by_polling_holds_the_next_post_back() {
 #[test]
 fn a_held_post_ends_with_its_session() {
     let timing = Duration::from_millis(200);
-    let stage = Stage::with(
-        Stage::builder().handlers_in_flight_max(1).ping_interval(timing).ping_timeout(timing),
-    );
+    let builder = Stage::builder().handlers_in_flight_max(1).events_waiting_bytes_max(1);
+    let stage = Stage::with(builder.ping_interval(timing).ping_timeout(timing));
     let gate = Arc::new(Semaphore::new(0));
     let opened = Arc::clone(&gate);
     stage.io.on("wait", async move || {
@@ -152,7 +164,8 @@ fn a_held_post_ends_with_its_session() {
     let (_, reason) = stage.next_reason();
     assert_eq!(reason, "ping timeout");
     drop(client);
-    assert_eq!(stage.io.metrics().total.events_in, 1);
+    let metrics = stage.io.metrics().total;
+    assert_eq!((metrics.events_in, metrics.events_dropped), (2, 1), "the third was not taken");
     gate.add_permits(1);
     drop(stage);
 }
@@ -200,4 +213,112 @@ fn floods_of_joins_and_leaves_leave_nothing() {
     client.close();
     assert_eq!(stage.io.metrics().total.connects_refused, 1000);
     stage.finish();
+}
+
+/// Lets a client ask itself by way of the server: `ask me` is answered by `answered` when the client has
+/// acknowledged `ask`.
+fn questions(stage: &Stage) {
+    stage.io.on("ask me", async |socket: Socket, Data(number): Data<u32>| {
+        let answer = socket.emit_with_ack::<u32>("ask", &number).await?;
+        socket.emit("answered", &answer)?;
+        Ok::<_, Box<dyn std::error::Error>>(())
+    });
+}
+
+#[test]
+fn acknowledgements_do_not_wait_for_the_handlers_that_await_them() {
+    for (limit, questions_asked, version) in [(1, 3, 4), (1, 3, 3), (10, 500, 4)] {
+        let builder = Stage::builder().allow_eio3(true).handlers_in_flight_max(limit);
+        let mut stage = Stage::with(builder);
+        questions(&stage);
+        let target = format!("/socket.io/?EIO={version}&transport=websocket");
+        let mut client = SioClient::open_at(stage.address, &target);
+        match version {
+            3 => client.expect("0"),
+            _ => drop(client.join("/")),
+        }
+        let events: Vec<String> =
+            (0..questions_asked).map(|number| format!(r#"2["ask me",{number}]"#)).collect();
+        client.send_all(&events.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut answered = 0;
+        while answered < questions_asked {
+            let packet = client.receive();
+            if let Some((id, number)) = packet.split_once(r#"["ask","#) {
+                client.send(&format!("3{}[{number}", &id[1..]));
+            } else {
+                assert_eq!(packet, format!(r#"2["answered",{answered}]"#));
+                answered += 1;
+            }
+        }
+        ask(&mut client);
+        client.close();
+        stage.all_is_well();
+        let metrics = stage.io.metrics().total;
+        assert_eq!((metrics.handler_errors, metrics.events_dropped), (0, 0));
+        stage.finish();
+    }
+}
+
+#[test]
+fn acknowledgements_do_not_wait_over_polling_either() {
+    let mut stage = Stage::with(Stage::builder().handlers_in_flight_max(1));
+    questions(&stage);
+    let mut client = PollingSession::open(stage.address, "/socket.io/", Form::V4);
+    client.send_text("40");
+    client.receive();
+    client.send(&[0, 1, 2].map(|number| format!(r#"42["ask me",{number}]"#).as_str().into()));
+    for number in 0..3 {
+        client.expect_text(&format!(r#"42{}["ask",{number}]"#, number + 1));
+        client.send_text(&format!("43{}[{number}]", number + 1));
+        client.expect_text(&format!(r#"42["answered",{number}]"#));
+    }
+    client.send_text("41");
+    client.send_text("1");
+    drop(client);
+    stage.all_is_well();
+    stage.finish();
+}
+
+#[test]
+fn heartbeats_and_ends_are_seen_while_events_wait() {
+    let timing = Duration::from_millis(300);
+    let builder = Stage::builder().handlers_in_flight_max(1);
+    let server = Fixture::with(builder.ping_interval(timing).ping_timeout(timing));
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    server.io.on("wait", async move || {
+        opened.acquire().await.expect("an open gate").forget();
+    });
+    server.io.on("well?", async |ack: Ack| ack.send("well"));
+    let chat = server.io.of("/chat").unwrap();
+    chat.on("never", async |socket: Socket| socket.emit("never", &()));
+    let (note, reasons) = notes();
+    for namespace in [server.io.root(), &chat] {
+        let note = note.clone();
+        namespace.on_disconnect(async move |reason: DisconnectReason| {
+            note.send(reason.to_string()).expect("the test listens");
+        });
+    }
+    let (mut client, _) = server.client();
+    client.join("/chat");
+    let events = [r#"2["wait"]"#, r#"2["wait"]"#, r#"2/chat,["never"]"#, r#"21["well?"]"#];
+    client.send_all(&events);
+    assert!(eventually(DEADLINE, || server.io.metrics().total.events_waiting == 3));
+    client.send("1/chat,");
+    assert_eq!(reasons.next(), "client namespace disconnect");
+    // It lives for many heartbeats because its answers are read.
+    for _ in 0..4 {
+        client.expect_ping();
+    }
+    assert_eq!(in_flight(&server.io), 1);
+    gate.add_permits(2);
+    client.expect(r#"31["well"]"#);
+    let metrics = server.io.metrics().total;
+    assert_eq!((metrics.events_in, metrics.events_dropped), (4, 1));
+    client.send_all(&[r#"2["wait"]"#, r#"2["wait"]"#]);
+    assert!(eventually(DEADLINE, || server.io.metrics().total.events_waiting == 1));
+    client.close();
+    assert_eq!(reasons.next(), "transport close");
+    assert_eq!(server.io.metrics().total.events_dropped, 2);
+    gate.add_permits(1);
 }

@@ -127,6 +127,7 @@ fn gauges(io: &Server) -> Vec<(&'static str, u64)> {
     let all = [
         ("sockets", sockets.sockets),
         ("handlers_in_flight", sockets.handlers_in_flight),
+        ("events_waiting", sockets.events_waiting),
         ("sessions_polling", engine.sessions_polling),
         ("sessions_websocket", engine.sessions_websocket),
         ("connections_http", engine.connections_http),

@@ -6,7 +6,7 @@ use crate::config::{Given, Layer, file};
 /// Settings from the text of a file.
 fn from(text: &str) -> Result<Settings, Vec<String>> {
     let given = file::parse("s.toml", text).unwrap();
-    Settings::read(Typed { given, remarks: Vec::new() }).map_err(|problems| problems.0)
+    Settings::read(Typed { given, ..Typed::default() }).map_err(|problems| problems.0)
 }
 
 #[test]
@@ -15,10 +15,11 @@ fn the_defaults_are_valid_and_the_library_s() {
     settings.check().unwrap();
     assert_eq!(settings.listen, ["127.0.0.1:3000".parse().unwrap()]);
     assert_eq!(settings.server.connect_timeout, sedge::limits::CONNECT_TIMEOUT);
-    assert_eq!(settings.drain_deadline, Duration::from_secs(10));
+    assert_eq!(settings.drain_deadline, Duration::from_secs(7));
     assert!(settings.demo && settings.metrics && settings.tls.is_none());
     // Several clusters of one user do not get into each other's way.
-    assert_eq!(settings.cluster.run_dir, sedge_cluster::default_run_dir().join("3000"));
+    assert_eq!(settings.run_dir(), None);
+    assert_eq!(settings.run_dir_of_running(), sedge_cluster::default_run_dir(3000));
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn every_option_of_the_table_is_read() {
         let values = crate::config::split(spec, value);
         given.insert(spec.name, Given { values, source: Source::Flag });
     }
-    let settings = Settings::read(Typed { given, remarks: Vec::new() }).unwrap();
+    let settings = Settings::read(Typed { given, ..Typed::default() }).unwrap();
     let read: Vec<&str> = settings.effective.iter().map(|effective| effective.spec.name).collect();
     let all: Vec<&str> =
         OPTIONS.iter().map(|spec| spec.name).filter(|name| *name != "secret-file").collect();

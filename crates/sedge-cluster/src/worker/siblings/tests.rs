@@ -7,9 +7,10 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::*;
+use crate::error::ClusterError;
 use crate::limits::PASS_PART_BYTES;
+use crate::passed::Stream;
 use crate::worker::Connections;
-use crate::{ClusterError, Stream};
 
 struct Host(PathBuf);
 
@@ -112,15 +113,54 @@ async fn a_sibling_that_takes_nothing_is_full_after_a_while() {
     let host = Host::new("full");
     let siblings = host.siblings(0);
     let (_taken, _supervisor) = host.worker(1).await;
-    let mut passed_on = 0;
+    let mut passing = tokio::task::JoinSet::new();
+    let mut clients = Vec::new();
+    for _ in 0..2000 {
+        let (client, passed) = connection(Bytes::from(vec![0; 8000]));
+        let siblings = siblings.clone();
+        passing.spawn(async move { siblings.pass(1, passed).await });
+        clients.push(client);
+    }
+    let mut taken = 0;
     let error = loop {
-        let (_client, passed) = connection(Bytes::from(vec![0; 8000]));
-        match siblings.pass(1, passed).await {
-            Ok(()) => passed_on += 1,
+        match passing.join_next().await.unwrap().unwrap() {
+            Ok(()) => taken += 1,
             Err(error) => break error,
         }
-        assert!(passed_on < 10_000);
     };
     assert!(matches!(error.reason, PassReason::Full), "{error}");
-    assert!(passed_on > 10, "{passed_on}");
+    assert!(taken > 10, "{taken}");
+}
+
+/// A sibling that ends at the worst moment: it has been sent a connection, and may even have received
+/// it, but has not said that it serves it.
+#[tokio::test]
+async fn a_connection_that_a_sibling_had_not_taken_when_it_ended_comes_back() {
+    let host = Host::new("ended");
+    let siblings = host.siblings(0);
+    for (received, read) in [(false, 10), (true, 10), (true, PASS_PART_BYTES * 2)] {
+        let path = host.siblings(1).own_path();
+        let _ = std::fs::remove_file(&path);
+        let listener = fd::message_socket().unwrap();
+        rustix::net::bind(&listener, &local::address(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 8).unwrap();
+        let (mut client, passed) = connection(Bytes::from(vec![b'x'; read]));
+        let ends = async {
+            let far = Channel::new(rustix::net::accept(&listener).unwrap()).unwrap();
+            drop(listener);
+            let mut buffer = vec![0; PASS_PART_BYTES];
+            if received {
+                drop(crate::passed::receive(&far, &mut buffer).await.unwrap());
+            }
+        };
+        let (done, ()) = tokio::join!(siblings.pass(1, passed), ends);
+        let error = done.unwrap_err();
+        assert!(matches!(error.reason, PassReason::Gone), "{error}");
+        let Stream::Unix(mut server) = error.passed.stream else { panic!() };
+        server.write_all(b"no such session").unwrap();
+        drop(server);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "no such session");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::api::broadcast_ack::BroadcastAck;
 use crate::gather::acks::{AckEvent, Acks};
-use crate::gather::inquiry::Gather;
+use crate::gather::inquiry::{Answer, Gather};
 use crate::gather::responders::{Origin, Others};
 use sedge_adapter::{MissingReason, Part, Peer, PeerId};
 use sedge_protocol::socketio::{Args, Value};
@@ -23,6 +23,7 @@ fn others(reached: &[PeerId], refused: &[PeerId]) -> Others {
     Others {
         reached: reached.iter().map(peer).collect(),
         refused: refused.iter().map(peer).collect(),
+        ..Others::default()
     }
 }
 
@@ -49,15 +50,15 @@ fn asked(
 #[tokio::test]
 async fn all_shards_have_answered() {
     let (gather, gathered) = asked(2, Others::default());
-    gather.tell(Origin::Shard(0), "a");
-    gather.tell(Origin::Shard(1), "b");
+    gather.answer(Origin::Shard(0), "a");
+    gather.answer(Origin::Shard(1), "b");
     assert_eq!(end(gathered).await, (vec!["a", "b"], vec![]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_shard_is_named() {
     let (gather, gathered) = asked(2, Others::default());
-    gather.tell(Origin::Shard(1), "b");
+    gather.answer(Origin::Shard(1), "b");
     let missing = vec!["shard 0 of this process (it did not answer in time)".to_owned()];
     assert_eq!(end(gathered).await, (vec!["b"], missing));
 }
@@ -65,7 +66,7 @@ async fn a_silent_shard_is_named() {
 #[tokio::test]
 async fn who_cannot_be_asked_is_not_waited_for() {
     let (gather, gathered) = asked(2, others(&[], &[THREE]));
-    gather.tell(Origin::Shard(1), "b");
+    gather.answer(Origin::Shard(1), "b");
     gather.give_up(Origin::Shard(0), MissingReason::Overloaded);
     let missing = ["shard 0 of this process", "worker 3"];
     let missing = missing.map(|name| format!("{name} (it has too much to do)")).to_vec();
@@ -75,12 +76,12 @@ async fn who_cannot_be_asked_is_not_waited_for() {
 #[tokio::test]
 async fn a_process_answers_with_all_its_shards() {
     let (gather, gathered) = asked(0, others(&[TWO, THREE], &[]));
-    gather.tell(shard_of(TWO, 1, 2), "2.1");
-    gather.tell(shard_of(TWO, 1, 2), "again");
-    gather.tell(shard_of(THREE, 0, 1), "3");
-    gather.tell(shard_of(PeerId(9), 0, 1), "stranger");
+    gather.answer(shard_of(TWO, 1, 2), "2.1");
+    gather.answer(shard_of(TWO, 1, 2), "again");
+    gather.answer(shard_of(THREE, 0, 1), "3");
+    gather.answer(shard_of(PeerId(9), 0, 1), "stranger");
     assert!(!gather.is_done());
-    gather.tell(shard_of(TWO, 0, 2), "2.0");
+    gather.answer(shard_of(TWO, 0, 2), "2.0");
     assert!(gather.is_done());
     assert_eq!(end(gathered).await, (vec!["2.1", "3", "2.0"], vec![]));
 }
@@ -88,7 +89,7 @@ async fn a_process_answers_with_all_its_shards() {
 #[tokio::test]
 async fn a_process_that_leaves_is_missing_with_what_it_has_not_answered() {
     let (gather, gathered) = asked(0, others(&[TWO, THREE], &[]));
-    gather.tell(shard_of(TWO, 1, 2), "2.1");
+    gather.answer(shard_of(TWO, 1, 2), "2.1");
     gather.left(THREE);
     gather.left(TWO);
     let missing = ["shard 0 of worker 2", "worker 3"];
@@ -99,8 +100,8 @@ async fn a_process_that_leaves_is_missing_with_what_it_has_not_answered() {
 #[tokio::test]
 async fn what_comes_before_everybody_was_asked_counts() {
     let (gather, gathered) = Gathered::begin(SECOND);
-    gather.tell(shard_of(TWO, 0, 1), "2");
-    gather.tell(shard_of(PeerId(9), 0, 1), "stranger");
+    gather.answer(shard_of(TWO, 0, 1), "2");
+    gather.answer(shard_of(PeerId(9), 0, 1), "stranger");
     gather.left(THREE);
     gather.expect(0, others(&[TWO, THREE], &[]));
     assert!(gather.is_done());
@@ -112,7 +113,7 @@ async fn nobody_waits_for_what_nobody_wants() {
     let (gather, gathered) = asked(1, Others::default());
     drop(gathered);
     assert!(gather.is_done());
-    gather.tell(Origin::Shard(0), "late");
+    gather.answer(Origin::Shard(0), "late");
 }
 
 fn asked_acks(shards: usize, others: Others) -> (Arc<Acks>, BroadcastAck<i64>) {
@@ -173,4 +174,26 @@ async fn what_was_never_sent_fails_at_once() {
     use crate::error::EmitError;
     let error = BroadcastAck::<i64>::failed(EmitError::NotConnected).await.unwrap_err();
     assert_eq!(error.emit, Some(EmitError::NotConnected));
+}
+
+#[tokio::test]
+async fn an_answer_may_come_in_parts() {
+    let (gather, gathered) = Gathered::begin(SECOND);
+    gather.expect(1, others(&[TWO], &[]));
+    gather.tell(shard_of(TWO, 0, 1), Answer::Part("2.a"));
+    gather.answer(Origin::Shard(0), "0");
+    gather.tell(shard_of(TWO, 0, 1), Answer::Part("2.b"));
+    assert!(!gather.is_done());
+    gather.answer(shard_of(TWO, 0, 1), "2.c");
+    assert_eq!(end(gathered).await, (vec!["2.a", "0", "2.b", "2.c"], vec![]));
+}
+
+#[tokio::test]
+async fn who_cannot_be_asked_for_the_length_of_it_is_named() {
+    let (gather, gathered) = Gathered::begin(SECOND);
+    let too_long = [Peer { id: TWO, name: "worker 2".into() }].into_iter().collect();
+    gather.expect(1, Others { too_long, ..Others::default() });
+    gather.answer(Origin::Shard(0), "0");
+    let words = vec!["worker 2 (the message is too long for the bus)".to_owned()];
+    assert_eq!(end(gathered).await, (vec!["0"], words));
 }

@@ -127,7 +127,7 @@ pub(crate) fn garbage_is_counted<C: Carrier>() {
     let mut cluster = Cluster::<C>::new(2, 2);
     let puppet = cluster.puppet("puppet");
     let mut clients = cluster.clients([&[], &[]]);
-    let garbage: [&[u8]; 6] = [b"", b"\x02", b"\x01", b"\x01\x03\x01/", b"\x01\xff", &[0xff; 1000]];
+    let garbage: [&[u8]; 6] = [b"", b"\x01", b"\x02", b"\x02\x03\x01/", b"\x02\xff", &[0xff; 1000]];
     for message in garbage {
         puppet.publish(&Bytes::copy_from_slice(message));
     }

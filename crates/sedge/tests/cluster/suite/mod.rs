@@ -27,21 +27,21 @@ pub(crate) mod broadcasts;
 pub(crate) mod faults;
 pub(crate) mod fetching;
 pub(crate) mod interest;
+pub(crate) mod lengths;
 pub(crate) mod parsers;
 pub(crate) mod puppet;
 pub(crate) mod server_side;
 pub(crate) mod tap;
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sedge::extract::{Ack, Data};
 use sedge::{Bus, BusMetrics, MissingResponder, Server, ServerBuilder, Socket};
 use sedge_testkit::{DEADLINE, SioClient, eventually};
-use tap::Tap;
+use tap::{Refusals, Tap};
 
 /// A carrier under test: each value is a cluster of its own, which ends with it.
 pub(crate) trait Carrier: Default {
@@ -67,7 +67,7 @@ pub(crate) struct Node {
 /// Some processes that share a bus.
 pub(crate) struct Cluster<C> {
     pub(crate) nodes: Vec<Node>,
-    pub(crate) refusing: Arc<Mutex<HashSet<Arc<str>>>>,
+    refusals: Arc<Refusals>,
     carrier: C,
     runtime: tokio::runtime::Runtime,
 }
@@ -86,8 +86,8 @@ impl<C: Carrier> Cluster<C> {
     ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (nodes, carrier, refusing) = (Vec::new(), C::default(), Arc::default());
-        let mut cluster = Cluster { nodes, refusing, carrier, runtime };
+        let (nodes, carrier, refusals) = (Vec::new(), C::default(), Arc::default());
+        let mut cluster = Cluster { nodes, refusals, carrier, runtime };
         for (index, name) in NAMES[..processes].iter().enumerate() {
             cluster.add(name, |builder| options(builder.shards(shards), index));
         }
@@ -113,7 +113,7 @@ impl<C: Carrier> Cluster<C> {
     }
 
     fn add(&mut self, name: &str, options: impl FnOnce(ServerBuilder) -> ServerBuilder) {
-        let tap = Tap::new(name, self.carrier.bus(name), Arc::clone(&self.refusing));
+        let tap = Tap::new(name, self.carrier.bus(name), Arc::clone(&self.refusals));
         let bus: Arc<dyn Bus> = Arc::clone(&tap) as Arc<dyn Bus>;
         let io = options(Server::builder()).bus(bus).build().expect("valid options");
         add_handlers(&io);
@@ -158,12 +158,7 @@ impl<C: Carrier> Cluster<C> {
 
     /// Makes what others have for a process be refused, or not any more.
     pub(crate) fn refuse(&self, name: &str, refuse: bool) {
-        let mut refusing = self.refusing.lock().expect("no panic");
-        if refuse {
-            refusing.insert(name.into());
-        } else {
-            refusing.remove(name);
-        }
+        self.refusals.set(name, refuse);
     }
 }
 
@@ -287,6 +282,8 @@ macro_rules! cluster_suite {
             fetching: sockets_of_all_processes_are_found, remote_sockets_can_be_acted_on,
                 remote_sockets_acknowledge, a_partial_list_names_who_is_missing,
                 what_sockets_carry_crosses;
+            lengths: a_long_list_comes_in_parts, a_socket_too_long_is_left_out_and_told, whoever_emits_too_much_is_told,
+                answers_that_are_too_long_end_the_wait;
             applying: sockets_join_and_leave, sockets_are_disconnected, who_does_not_answer_is_named;
             server_side: all_other_processes_hear_it, one_answer_from_each, without_listeners,
                 order_is_kept_by_sender, failures_end_one_call, names_and_types, whoever_leaves;

@@ -26,7 +26,7 @@ impl BusReceiver for Ear {
 
     fn on_joined(&self, _: Peer) {}
 
-    fn on_left(&self, _: PeerId) {}
+    fn on_left(&self, _: PeerId, _: u64) {}
 }
 
 impl Puppet {

@@ -11,8 +11,7 @@ use sedge_adapter::{Audience, BusReceiver, Peer, PeerId, Published, SendError, T
 pub(crate) struct Tap {
     inner: Arc<dyn Bus>,
     gate: Arc<Gate>,
-    /// The names of those who refuse, in the whole cluster.
-    refusing: Arc<Mutex<HashSet<Arc<str>>>>,
+    refusals: Arc<Refusals>,
     topics: Mutex<BTreeMap<String, i64>>,
 }
 
@@ -20,8 +19,42 @@ pub(crate) struct Tap {
 struct Gate {
     name: Arc<str>,
     receiver: OnceLock<Arc<dyn BusReceiver>>,
-    refusing: Arc<Mutex<HashSet<Arc<str>>>>,
+    refusals: Arc<Refusals>,
     state: Mutex<State>,
+}
+
+/// Who refuses, in the whole cluster, and what was refused. The carrier under a tap takes a refused message all the
+/// same, and hands it over when it likes; the receiver's tap throws away what the sender's has refused.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    names: Mutex<HashSet<Arc<str>>>,
+    messages: Mutex<Vec<(Arc<str>, Bytes)>>,
+}
+
+impl Refusals {
+    /// Makes what others have for a process be refused, or not any more.
+    pub(crate) fn set(&self, name: &str, refuse: bool) {
+        let mut names = lock(&self.names);
+        if refuse {
+            names.insert(name.into());
+        } else {
+            names.remove(name);
+        }
+    }
+
+    /// Notes for all who refuse that they do not get a message. Returns their names.
+    fn refuse(&self, message: &Bytes) -> HashSet<Arc<str>> {
+        let names = lock(&self.names).clone();
+        lock(&self.messages).extend(names.iter().map(|name| (Arc::clone(name), message.clone())));
+        names
+    }
+
+    /// Whether a message was refused for somebody; then the note of it is gone.
+    fn take(&self, name: &str, message: &Bytes) -> bool {
+        let mut messages = lock(&self.messages);
+        let noted = messages.iter().position(|(who, what)| **who == *name && what == message);
+        noted.map(|at| messages.remove(at)).is_some()
+    }
 }
 
 #[derive(Default)]
@@ -36,18 +69,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tap {
-    pub(crate) fn new(
-        name: &str,
-        inner: Arc<dyn Bus>,
-        refusing: Arc<Mutex<HashSet<Arc<str>>>>,
-    ) -> Arc<Tap> {
+    pub(crate) fn new(name: &str, inner: Arc<dyn Bus>, refusals: Arc<Refusals>) -> Arc<Tap> {
         let gate = Gate {
             name: name.into(),
             receiver: OnceLock::new(),
-            refusing: Arc::clone(&refusing),
+            refusals: Arc::clone(&refusals),
             state: Mutex::default(),
         };
-        Arc::new(Tap { inner, gate: Arc::new(gate), refusing, topics: Mutex::default() })
+        Arc::new(Tap { inner, gate: Arc::new(gate), refusals, topics: Mutex::default() })
     }
 
     /// How many messages have come.
@@ -84,15 +113,6 @@ impl Tap {
             topics.remove(&name);
         }
     }
-
-    fn refuses(&self, peer: PeerId) -> bool {
-        let refusing = lock(&self.refusing);
-        if refusing.is_empty() {
-            return false;
-        }
-        let peers = self.inner.peers();
-        peers.iter().any(|known| known.id == peer && refusing.contains(&known.name))
-    }
 }
 
 impl Gate {
@@ -122,23 +142,37 @@ impl Bus for Tap {
     }
 
     fn publish(&self, audience: Audience<'_>, message: &Bytes) -> Published {
-        let published = self.inner.publish(audience, message);
-        let mut result = Published { refused: published.refused, ..Published::default() };
-        for peer in published.reached {
-            if self.refuses(peer) {
-                result.refused.push(peer);
-            } else {
-                result.reached.push(peer);
-            }
+        let names = self.refusals.refuse(message);
+        let mut published = self.inner.publish(audience, message);
+        if names.is_empty() {
+            return published;
         }
-        result
+        let mut refused = self.inner.peers();
+        refused.retain(|peer| names.contains(&peer.name) && published.reached.contains(&peer.id));
+        for name in names.iter().filter(|name| refused.iter().all(|peer| peer.name != **name)) {
+            self.refusals.take(name, message);
+        }
+        published.reached.retain(|id| refused.iter().all(|peer| peer.id != *id));
+        published.refused.extend(refused.iter().map(|peer| peer.id));
+        published
     }
 
     fn send(&self, to: PeerId, message: Bytes) -> Result<(), SendError> {
-        if self.refuses(to) {
+        let names = lock(&self.refusals.names);
+        let refuses = |peer: Peer| peer.id == to && names.contains(&peer.name);
+        if !names.is_empty() && self.inner.peers().into_iter().any(refuses) {
             return Err(SendError::Full);
         }
+        drop(names);
         self.inner.send(to, message)
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        self.inner.message_bytes_max()
+    }
+
+    fn backlog(&self, to: PeerId) -> usize {
+        self.inner.backlog(to)
     }
 
     fn close(&self) {
@@ -148,8 +182,7 @@ impl Bus for Tap {
 
 impl BusReceiver for Gate {
     fn on_message(&self, from: PeerId, message: Bytes) {
-        // Whoever published it was told that it would be refused.
-        if lock(&self.refusing).contains(&self.name) {
+        if self.refusals.take(&self.name, &message) {
             return;
         }
         let mut state = lock(&self.state);
@@ -165,7 +198,7 @@ impl BusReceiver for Gate {
         self.receiver().on_joined(peer);
     }
 
-    fn on_left(&self, peer: PeerId) {
-        self.receiver().on_left(peer);
+    fn on_left(&self, peer: PeerId, lost: u64) {
+        self.receiver().on_left(peer, lost);
     }
 }

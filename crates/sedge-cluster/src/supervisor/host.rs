@@ -1,16 +1,16 @@
-//! What the supervisor tells on the admin address.
+//! What the admin address says of the whole host.
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::slot::Slot;
-use super::{Supervisor, count};
-use crate::admin::Told;
+use super::slot::{Request, Slot};
+use super::state::{Supervisor, count};
+use crate::admin::Host;
 use crate::limits::METRICS_TIMEOUT;
 use crate::metrics::{Families, Text};
 use crate::wire::command::{ClusterState, Status, WorkerState};
 
-impl Told for Supervisor {
+impl Host for Supervisor {
     fn health(&self) -> (bool, String) {
         let state = self.state();
         let ready = self.slots.iter().filter(|slot| slot.state() == WorkerState::Ready).count();
@@ -49,7 +49,7 @@ fn ask(slot: &Slot) -> Option<oneshot::Receiver<String>> {
     }
     let (sender, answer) = oneshot::channel();
     // If it does not fit, the answer fails at once, and counts as missing.
-    let _ = slot.metrics.borrow().as_ref().map(|requests| requests.try_send(sender));
+    slot.ask(Request::Metrics(sender));
     Some(answer)
 }
 
@@ -63,12 +63,15 @@ impl Supervisor {
         self.connection_metrics(&mut text);
         self.routing_metrics(&mut text);
         worker_metrics(&mut text, &status);
+        for more in &self.settings.metrics {
+            text.0.push_str(&more());
+        }
         text.0
     }
 
     fn connection_metrics(&self, text: &mut Text) {
         let counters = &self.counters;
-        let undecided = self.dispatch.undecided();
+        let undecided = self.undecided.len();
         let help = "Connections of which not enough has come to pass them on.";
         text.single("sedge_cluster_connections_undecided", "gauge", help, undecided);
         let help = "Connections accepted.";
@@ -117,7 +120,7 @@ impl Supervisor {
 }
 
 fn worker_metrics(text: &mut Text, status: &Status) {
-    type Value = fn(&crate::WorkerStatus) -> f64;
+    type Value = fn(&crate::wire::command::WorkerStatus) -> f64;
     let families: [(&str, &str, &str, Value); 7] = [
         ("sedge_worker_up", "gauge", "Whether the worker takes new sessions.", |worker| {
             f64::from(worker.state == WorkerState::Ready)

@@ -1,16 +1,15 @@
-//! The cookie that the response opening a session can carry, in the form the npm package `cookie`
-//! gives it in the official server.
+//! Cookies that an answer sets, in the form the npm package `cookie` gives them in the official server:
+//! the one whose value is the session id, and those that balancers route by.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use http::HeaderValue;
 use thiserror::Error;
 
-/// A cookie whose value is the session id. Balancers can route by it; nothing else should, since
-/// who has the session id has the session.
+/// A cookie without its value. Where that is the session id, balancers can route by it; nothing else
+/// should, since who has the session id has the session.
 ///
-/// The defaults give `io=<sid>; Path=/; HttpOnly; SameSite=Lax`. There is no `Expires`, a fixed
+/// The defaults give `io=VALUE; Path=/; HttpOnly; SameSite=Lax`. There is no `Expires`, a fixed
 /// date being of no use to a server: [`max_age`](Cookie::max_age) takes its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
@@ -105,8 +104,13 @@ impl Cookie {
         self
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Validates the cookie and puts together everything but its value.
-    pub(crate) fn compile(&self) -> Result<SetCookie, CookieError> {
+    pub fn compile(&self) -> Result<SetCookie, CookieError> {
         self.validate()?;
         let mut tail = String::new();
         // Writing to a String cannot fail.
@@ -150,6 +154,9 @@ impl Cookie {
         {
             return Err(CookieError::Domain(domain.clone()));
         }
+        let prefixed = |prefix: &str| {
+            self.name.get(..prefix.len()).is_some_and(|name| name.eq_ignore_ascii_case(prefix))
+        };
         if !self.secure {
             if self.same_site == Some(SameSite::None) {
                 return Err(CookieError::NeedsSecure("SameSite=None"));
@@ -158,14 +165,14 @@ impl Cookie {
                 return Err(CookieError::NeedsSecure("Partitioned"));
             }
             // RFC 6265bis §4.1.3: browsers refuse the prefixed names otherwise.
-            if self.name.starts_with("__Secure-") || self.name.starts_with("__Host-") {
+            if prefixed("__Secure-") || prefixed("__Host-") {
                 return Err(CookieError::NeedsSecure(
                     "a name with the prefix __Secure- or __Host-",
                 ));
             }
         }
         let at_root = self.path.as_deref() == Some("/") && self.domain.is_none();
-        if self.name.starts_with("__Host-") && !at_root {
+        if prefixed("__Host-") && !at_root {
             return Err(CookieError::HostPrefix);
         }
         Ok(())
@@ -174,7 +181,7 @@ impl Cookie {
 
 /// A valid cookie that lacks only its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SetCookie {
+pub struct SetCookie {
     /// The name and `=`.
     head: Box<str>,
     /// The attributes.
@@ -182,11 +189,11 @@ pub(crate) struct SetCookie {
 }
 
 impl SetCookie {
-    /// The value of the `Set-Cookie` header. `sid` must be a session id, whose characters (base64url)
-    /// need no escapes; `None` if it has others that a header cannot hold.
-    pub(crate) fn header_value(&self, sid: &str) -> Option<HeaderValue> {
-        HeaderValue::from_maybe_shared(bytes::Bytes::from([&*self.head, sid, &*self.tail].concat()))
-            .ok()
+    /// The value of the `Set-Cookie` header. The cookie's value must be of letters, digits, `-` and `_`, as
+    /// session ids are; `None` if it has other characters.
+    pub fn with(&self, value: &str) -> Option<String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        value.bytes().all(plain).then(|| [&*self.head, value, &*self.tail].concat())
     }
 }
 
@@ -232,8 +239,7 @@ mod tests {
     const SID: &str = "AAECAwQFBgcICQoLDA0-_w";
 
     fn header(cookie: &Cookie) -> String {
-        let value = cookie.compile().unwrap().header_value(SID).unwrap();
-        value.to_str().unwrap().to_owned()
+        cookie.compile().unwrap().with(SID).unwrap()
     }
 
     /// The expected texts are what the npm package `cookie` 0.7.2 printed for the same options.
@@ -285,12 +291,16 @@ mod tests {
         assert!(matches!(error(Cookie::new("__Host-io")), CookieError::NeedsSecure(_)));
         let wide = Cookie::new("__Host-io").secure(true).domain("example.com");
         assert_eq!(error(wide), CookieError::HostPrefix);
+        let wide = Cookie::new("__host-io").secure(true).path("/chat");
+        assert_eq!(error(wide), CookieError::HostPrefix);
         assert!(Cookie::new("__Host-io").secure(true).compile().is_ok());
     }
 
     #[test]
     fn a_value_cannot_break_out_of_the_header() {
         let cookie = Cookie::default().compile().unwrap();
-        assert_eq!(cookie.header_value("a\r\nb"), None);
+        for value in ["a\r\nb", "a;b", "a b", "\u{e9}"] {
+            assert_eq!(cookie.with(value), None);
+        }
     }
 }
