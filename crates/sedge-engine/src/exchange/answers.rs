@@ -12,10 +12,9 @@ use sedge_protocol::sid::SessionId;
 use crate::application::{Application, Transport};
 use crate::config::Local;
 use crate::hooks::{ConnectionError, ErrorContext, RequestInfo};
-use crate::http::answer::{Answer, Headers};
+use crate::http::answer::{Answer, Headers, unavailable};
 use crate::http::head::Head;
 use crate::http::peer::Peer;
-use crate::http::query::EngineQuery;
 use crate::worker::Worker;
 
 /// A request under way: its head and its connection.
@@ -24,8 +23,6 @@ pub(crate) struct Exchange {
     /// When it was complete.
     pub(super) now: Time,
     pub(super) peer: Peer,
-    /// It asks for a protocol switch to WebSocket.
-    pub(super) upgrade: bool,
     pub(super) version: Version,
     pub(super) base64: bool,
     /// The `j` parameter.
@@ -37,7 +34,7 @@ impl Exchange {
     pub(super) fn facts(&self) -> Facts<'_> {
         Facts {
             origin: self.head.get(&ORIGIN),
-            looks_for_scripts: self.head.text(&USER_AGENT).is_some_and(looks_for_scripts),
+            looks_for_scripts: self.head.text_of(&USER_AGENT).is_some_and(looks_for_scripts),
             exchange: Some(self),
         }
     }
@@ -74,16 +71,11 @@ impl<A: Application> Worker<A> {
     }
 
     pub(super) fn refuse_exchange(&self, exchange: &Exchange, context: ErrorContext) -> Answer {
-        self.refuse(&exchange.head, exchange.peer, exchange.upgrade, context)
+        self.refuse(&exchange.head, exchange.peer, context)
     }
 
-    pub(crate) fn refuse(
-        &self,
-        head: &Head,
-        peer: Peer,
-        upgrade: bool,
-        context: ErrorContext,
-    ) -> Answer {
+    pub(crate) fn refuse(&self, head: &Head, peer: Peer, context: ErrorContext) -> Answer {
+        let upgrade = head.is_upgrade();
         let mut answer = self.refusal(upgrade, &context);
         if let Some(hook) = &self.shard.0.config.local.hooks.connection_error {
             let client = peer.client(head, &self.shard.0.config.local.proxies);
@@ -112,10 +104,18 @@ impl<A: Application> Worker<A> {
         self.shard.0.metrics.refused[code as usize].add(1);
         tracing::debug!(%code, %context, "request refused");
         Answer::from(if upgrade {
-            code.upgrade_response(context.refusal())
+            code.upgrade_response(context.refusal().as_deref())
         } else {
-            code.polling_response(context.refusal())
+            code.polling_response(context.refusal().as_deref())
         })
+    }
+
+    /// The answer while the server is full, shutting down or cannot ask whom it should. Browsers show it to
+    /// scripts of other origins only if it says that they may see it.
+    pub(super) fn unavailable(&self, head: &Head) -> Answer {
+        let mut answer = unavailable();
+        self.apply_cors(head, &mut answer.headers);
+        answer
     }
 
     pub(super) fn refuse_session(&self, exchange: &Exchange, refused: Refused) -> Answer {
@@ -130,8 +130,7 @@ impl<A: Application> Worker<A> {
                 self.refuse_exchange(exchange, context)
             }
             Refused::Ended => {
-                let query = EngineQuery::parse(exchange.head.query());
-                let sid = query.sid.unwrap_or_default().to_owned();
+                let sid = exchange.head.sid().unwrap_or_default().to_owned();
                 self.refuse_exchange(exchange, ErrorContext::SessionIdUnknown(sid))
             }
         }

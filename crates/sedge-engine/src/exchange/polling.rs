@@ -275,7 +275,7 @@ impl<A: Application> Worker<A> {
 }
 
 fn accepted_encoding(exchange: &Exchange) -> Option<Encoding> {
-    compress::negotiate(exchange.head.text(&ACCEPT_ENCODING))
+    compress::negotiate(exchange.head.list(&ACCEPT_ENCODING).as_deref())
 }
 
 /// An answer that is being made.

@@ -1,14 +1,13 @@
 //! The stream under hyper, with deadlines: for a request to begin, for its head to be complete, and for
 //! answers to be taken. hyper can watch over heads itself, but sets a timer for every request.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -19,9 +18,8 @@ use crate::config::Local;
 /// A stream that fails when its client is too slow.
 pub(crate) struct TimedIo {
     io: Io,
-    /// Bytes that were read before.
-    ahead: Bytes,
     activity: Activity,
+    is_watched: bool,
     keep_alive_timeout: Duration,
     head_timeout: Duration,
     pace: PaceLimit,
@@ -35,16 +33,14 @@ pub(crate) struct TimedIo {
     stalled: Option<(Pace, Alarm)>,
 }
 
-/// What the HTTP server and its stream know of its requests.
+/// What the HTTP server tells of its requests. One thread at a time does, so nothing is ordered by it.
 #[derive(Clone, Default)]
-pub(crate) struct Activity(Rc<Counts>);
+pub(crate) struct Activity(Arc<Counts>);
 
 #[derive(Default)]
 struct Counts {
-    begun: Cell<u32>,
-    under_way: Cell<u32>,
-    /// Something was written since the last flush.
-    unwritten: Cell<bool>,
+    begun: AtomicU32,
+    under_way: AtomicU32,
 }
 
 /// A request under way, until it is dropped.
@@ -53,36 +49,39 @@ pub(crate) struct UnderWay(Activity);
 impl Activity {
     /// The head of a request is complete.
     pub(crate) fn begin(&self) -> UnderWay {
-        self.0.begun.set(self.0.begun.get().wrapping_add(1));
-        self.0.under_way.set(self.0.under_way.get() + 1);
+        add(&self.0.begun, 1);
+        add(&self.0.under_way, 1);
         UnderWay(self.clone())
     }
 
-    /// Whether a request has been answered, and all answers are written.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.0.begun.get() > 0 && !self.is_busy() && !self.0.unwritten.get()
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.under_way.load(Ordering::Relaxed) > 0
     }
 
-    fn is_busy(&self) -> bool {
-        self.0.under_way.get() > 0
+    /// The requests so far.
+    pub(crate) fn begun(&self) -> u32 {
+        self.0.begun.load(Ordering::Relaxed)
     }
+}
+
+/// Adds without a locked instruction.
+fn add(count: &AtomicU32, change: u32) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(change), Ordering::Relaxed);
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let counts = &self.0.0;
-        counts.under_way.set(counts.under_way.get().saturating_sub(1));
+        add(&self.0.0.under_way, u32::MAX);
     }
 }
 
 impl TimedIo {
-    /// `ahead` is read again before anything else.
-    pub(crate) fn new(io: Io, ahead: Bytes, local: &Local) -> TimedIo {
+    pub(crate) fn new(io: Io, local: &Local) -> TimedIo {
         TimedIo {
             io,
-            head_has_begun: !ahead.is_empty(),
-            ahead,
             activity: Activity::default(),
+            is_watched: true,
+            head_has_begun: true,
             keep_alive_timeout: local.keep_alive_timeout,
             head_timeout: local.head_timeout,
             pace: local.pace(),
@@ -97,16 +96,21 @@ impl TimedIo {
         self.activity.clone()
     }
 
+    /// Leaves the client all the time in the world: the stream is no HTTP any more.
+    pub(crate) fn unwatch(&mut self) {
+        (self.is_watched, self.alarm, self.stalled) = (false, Alarm::default(), None);
+    }
+
     pub(crate) fn into_inner(self) -> Io {
         self.io
     }
 
     /// Fails if no head has come for too long; otherwise has the task woken then.
     fn watch_heads(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.is_busy() {
+        if self.activity.is_busy() || !self.is_watched {
             return Poll::Pending;
         }
-        let begun = self.activity.0.begun.get();
+        let begun = self.activity.begun();
         if begun != self.begun {
             (self.begun, self.head_has_begun) = (begun, false);
             self.deadline = Instant::now() + self.keep_alive_timeout;
@@ -115,6 +119,9 @@ impl TimedIo {
     }
 
     fn watch_writes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_watched {
+            return Poll::Pending;
+        }
         let limit = self.pace;
         let (pace, alarm) = self.stalled.get_or_insert_with(|| (Pace::new(), Alarm::default()));
         alarm.poll(cx, pace.deadline(limit)).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -127,17 +134,12 @@ impl AsyncRead for TimedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let n = buf.remaining().min(self.ahead.len());
-            buf.put_slice(&self.ahead.split_to(n));
-            return Poll::Ready(Ok(()));
-        }
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
         if poll.is_pending() {
             return self.watch_heads(cx);
         }
         if !self.activity.is_busy() && !std::mem::replace(&mut self.head_has_begun, true) {
-            self.begun = self.activity.0.begun.get();
+            self.begun = self.activity.begun();
             self.deadline = Instant::now() + self.head_timeout;
         }
         poll
@@ -158,7 +160,6 @@ impl AsyncWrite for TimedIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.activity.0.unwritten.set(true);
         match Pin::new(&mut self.io).poll_write_vectored(cx, bufs) {
             Poll::Ready(result) => {
                 if let (Ok(written), Some((pace, _))) = (&result, &mut self.stalled) {
@@ -180,7 +181,6 @@ impl AsyncWrite for TimedIo {
             return self.watch_writes(cx);
         }
         self.stalled = None;
-        self.activity.0.unwritten.set(false);
         poll
     }
 

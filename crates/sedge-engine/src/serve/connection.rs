@@ -11,14 +11,15 @@ use http::HeaderValue;
 use http::header::CONNECTION;
 use tokio::time::Instant;
 
-use super::hyper::{self, Served};
-use super::native::{Next, Step, Writing, bad_request, closes, encode};
+use super::hyper::{self, End};
+use super::native::{Next, Step, Writing, closes};
 use crate::application::Application;
 use crate::config::Local;
 use crate::exchange::handling::{Handled, Later};
 use crate::exchange::posting::Posting;
 use crate::exchange::siblings::Place;
-use crate::http::answer::Answer;
+use crate::http::answer::{Answer, no_request};
+use crate::http::encode::encode;
 use crate::http::peer::Peer;
 use crate::net::io::{Detached, Io};
 use crate::net::pace::Alarm;
@@ -151,7 +152,7 @@ impl<A: Application> ConnectionTask<A> {
                     }
                 }
             }
-            Next::Contradiction => self.answer(cx, bad_request(), true),
+            Next::Refused(reason) => self.answer(cx, no_request(reason), true),
             Next::Elsewhere(Place::Sibling(owner)) => {
                 self.lend(|connection| connection.pass(owner))
             }
@@ -282,13 +283,13 @@ impl<A: Application> Connection<A> {
     async fn serve_by_hyper(self) -> Option<Returned<A>> {
         let Connection { worker, context, io, peer, unread, counted, .. } = self;
         match hyper::serve(&worker, io, unread.into(), peer, &context).await {
-            Served::Gone => None,
-            Served::Upgraded(upgraded) => {
+            End::Gone => None,
+            End::Upgraded(upgraded) => {
                 drop(counted);
                 worker.settle(upgraded);
                 None
             }
-            Served::Answered(io, read) => {
+            End::Answered(io, read) => {
                 let mut connection = Connection::new(worker, counted, io, peer, read, context);
                 if connection.unread.is_empty() {
                     connection.deadline = Instant::now() + connection.local().keep_alive_timeout;

@@ -6,16 +6,16 @@
 //! saves are hyper's buffers, its header map and, for a WebSocket, a write: the answer to the
 //! handshake leaves together with the first packet.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Method, StatusCode};
+use http::Method;
+use http::header::CONNECTION;
+use sedge_protocol::request::head::Invalid;
+use sedge_protocol::request::{self, Body, Parameter, Upgrade, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -27,7 +27,8 @@ use crate::exchange::posting::Posting;
 use crate::exchange::siblings::Place;
 use crate::http::answer::Answer;
 use crate::http::body::{BodyError, RequestBody};
-use crate::http::head::{Head, Layout, RawHead, Scan};
+use crate::http::encode::encode;
+use crate::http::head::{Head, RawHead, scan};
 use crate::limits::ONE_WRITE_MAX;
 use crate::net::pace::Pace;
 use crate::shard::farewell::LastWords;
@@ -41,8 +42,8 @@ pub(super) enum Next {
     Other,
     /// For a session that lives elsewhere.
     Elsewhere(Place),
-    /// Two lengths of one body: whoever stood in front may have believed the other one.
-    Contradiction,
+    /// No request. What follows cannot be told apart from it.
+    Refused(Invalid),
 }
 
 /// A request whose head is complete.
@@ -136,7 +137,7 @@ impl<A: Application> Connection<A> {
     }
 
     fn parse(&self, bytes: &[u8]) -> (Next, usize) {
-        let place = |query: &str| self.worker.place_of(query);
+        let place = |sid: Parameter<'_>| self.worker.place_of(sid);
         parse(&self.worker.shard.0.config, place, self.can_move(), bytes)
     }
 
@@ -292,141 +293,61 @@ impl<A: Application> Connection<A> {
     }
 }
 
-/// Looks what the bytes begin with, and how many of them are taken with that. `place` knows where the
-/// session of a query lives.
+/// Looks what the bytes begin with, and how many of them are taken with that. `place` knows where a session
+/// lives.
 fn parse(
     config: &Config,
-    place: impl FnOnce(&str) -> Place,
+    place: impl FnOnce(Parameter<'_>) -> Place,
     can_move: bool,
     bytes: &[u8],
 ) -> (Next, usize) {
-    let local = &config.local;
-    let layout = match Layout::scan(bytes) {
-        Scan::Head(layout) if layout.len <= local.head_bytes_max => layout,
-        Scan::Partial if bytes.len() <= local.head_bytes_max => return (Next::Partial, 0),
-        Scan::Head(_) | Scan::Partial | Scan::Other => return (Next::Other, 0),
+    let scanned = match scan(bytes, super::head_limits(config)) {
+        Ok(Some(scanned)) => scanned,
+        Ok(None) => return (Next::Partial, 0),
+        Err(reason) => return (Next::Refused(reason), bytes.len()),
     };
-    let target = layout.target(bytes);
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    if config.matches(path).is_none() || layout.lines(bytes).count() > local.headers_max {
+    let (layout, method) = &scanned;
+    let (head, request) = (layout.head(bytes), layout.request());
+    if config.matches(head.path()).is_none() {
         return (Next::Other, 0);
     }
     // Whatever the request is like, it is its owner's. What cannot move to another shard is sent there.
-    let place = place(query);
+    let place = place(head.sid());
     match place {
         Place::Here => {}
         Place::Shard(_) if !can_move => {}
         Place::Shard(_) | Place::Sibling(_) => return (Next::Elsewhere(place), 0),
     }
-    let (length, last) = match body_length(&layout, bytes) {
-        BodyLength::Known { length, last } => (length, last),
-        BodyLength::Other => return (Next::Other, 0),
-        BodyLength::Contradiction => return (Next::Contradiction, bytes.len()),
+    let length = match request.body {
+        Body::None => Some(0),
+        Body::Length(length) => usize::try_from(length).ok(),
+        Body::Chunked => None,
     };
-    let there = bytes.len() - layout.len;
+    let Some(length) = length.filter(|_| is_usual(request, method, head.target())) else {
+        return (Next::Other, 0);
+    };
+    let there = bytes.len() - layout.len();
     let missing = length.saturating_sub(there);
     // A body that is still on its way is waited for only if it is one of this shard's sessions.
-    if missing > 0 && (layout.method() != Method::POST || !matches!(place, Place::Here)) {
+    if missing > 0 && (*method != Method::POST || place != Place::Here) {
         return (Next::Other, 0);
     }
-    let taken = layout.len + length.min(there);
-    let request = Bytes::copy_from_slice(&bytes[..taken]);
-    let body = request.slice(layout.len..);
-    let head = Head::Raw(RawHead::new(request, layout));
+    let (begin, taken) = (layout.len(), layout.len() + length.min(there));
+    let last = request.close && request.upgrade != Upgrade::WebSocket;
+    let bytes = Bytes::copy_from_slice(&bytes[..taken]);
+    let body = bytes.slice(begin..);
+    let head = Head::Raw(RawHead::new(bytes, scanned));
     (Next::Request(Request { head, body, missing, last }), taken)
 }
 
-enum BodyLength {
-    /// `last`: the client wants the connection closed behind it.
-    Known {
-        length: usize,
-        last: bool,
-    },
-    /// Something that makes the request hyper's.
-    Other,
-    Contradiction,
-}
-
-/// The length of the body, if the request is of the usual kind (RFC 9112 §6.3).
-fn body_length(layout: &Layout, bytes: &[u8]) -> BodyLength {
-    if ![Method::GET, Method::POST, Method::OPTIONS].contains(layout.method()) {
-        return BodyLength::Other;
-    }
-    let (mut length, mut encoded, mut other, mut last) = (None, false, false, false);
-    for (name, value) in layout.lines(bytes) {
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-        match name.len() {
-            6 if is("expect") => other = true,
-            10 if is("connection") => {
-                let mut tokens = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-                last |= tokens.any(|token| token.eq_ignore_ascii_case(b"close"));
-            }
-            14 if is("content-length") => {
-                other |= length.is_some();
-                length = Some(decimal(value));
-            }
-            17 if is("transfer-encoding") => encoded = true,
-            _ => {}
-        }
-    }
-    match (length, encoded) {
-        (Some(_), true) => BodyLength::Contradiction,
-        (None, false) if !other => BodyLength::Known { length: 0, last },
-        (Some(Some(length)), false) if !other => BodyLength::Known { length, last },
-        _ => BodyLength::Other,
-    }
-}
-
-/// A number of decimal digits and nothing else.
-fn decimal(value: &[u8]) -> Option<usize> {
-    let digits = std::str::from_utf8(value).ok()?;
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
-}
-
-/// The head of an answer.
-pub(super) fn encode(answer: &Answer) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + answer.body.len().min(ONE_WRITE_MAX));
-    let status = answer.status;
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.extend_from_slice(b" ");
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    let mut line = |name: &str, value: &[u8]| {
-        for part in [b"\r\n", name.as_bytes(), b": ", value] {
-            out.extend_from_slice(part);
-        }
-    };
-    for (name, value) in answer.headers.iter() {
-        line(name.as_str(), value.as_bytes());
-    }
-    let has_body = !matches!(status.as_u16(), 100..=199 | 204 | 304);
-    if has_body && !answer.headers.contains(&CONTENT_LENGTH) {
-        line(CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(answer.body.len()).as_bytes());
-    }
-    with_date(|date| line("date", date));
-    out.extend_from_slice(b"\r\n\r\n");
-    out
-}
-
-/// The current date in HTTP's form, made anew once a second.
-fn with_date<R>(f: impl FnOnce(&[u8]) -> R) -> R {
-    thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-    }
-    DATE.with_borrow_mut(|(made, date)| {
-        let now = SystemTime::now();
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        if second != *made || date.is_empty() {
-            (*made, *date) = (second, httpdate::fmt_http_date(now));
-        }
-        f(date.as_bytes())
-    })
-}
-
-pub(super) fn bad_request() -> Answer {
-    let mut answer = Answer::new(StatusCode::BAD_REQUEST, Bytes::new());
-    answer.headers.append(CONNECTION, HeaderValue::from_static("close"));
-    answer
+/// Whether a request is of the kind that clients and proxies send all the time.
+fn is_usual(request: &request::Request, method: &Method, target: &str) -> bool {
+    // HTTP/1.0 has to be told that a connection stays open.
+    let is_simple = request.version == Version::Http11 || request.close;
+    [Method::GET, Method::POST, Method::OPTIONS].contains(method)
+        && target.starts_with('/')
+        && !request.expects_continue
+        && (is_simple || request.upgrade == Upgrade::WebSocket)
 }
 
 #[cfg(test)]
@@ -435,10 +356,13 @@ mod tests {
 
     fn read(text: &str) -> (Next, String) {
         let config = Config::builder().build().unwrap();
-        let place = |query: &str| {
-            if query.contains("sibling") { Place::Sibling(7) } else { Place::Here }
+        let place = |sid: Parameter<'_>| match sid {
+            Parameter::Once("sibling") => Place::Sibling(7),
+            Parameter::Once("shard") => Place::Shard(1),
+            _ => Place::Here,
         };
-        let (next, taken) = parse(&config, place, true, text.as_bytes());
+        let can_move = !text.contains("stays");
+        let (next, taken) = parse(&config, place, can_move, text.as_bytes());
         (next, text[taken..].to_owned())
     }
 
@@ -450,9 +374,10 @@ mod tests {
     fn a_whole_request_is_taken_and_the_next_one_left() {
         let (next, rest) = read(&(head("Content-Length: 3\r\n") + "abcGET"));
         let Next::Request(Request { head, body, missing: 0, last: false }) = next else { panic!() };
-        assert_eq!((head.method(), head.query()), (&Method::POST, "EIO=4"));
+        assert_eq!((head.method(), head.target()), (&Method::POST, "/socket.io/?EIO=4"));
         assert_eq!((&*body, &*rest), (&b"abc"[..], "GET"));
-        let (next, rest) = read("GET /socket.io/ HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
+        let (next, rest) =
+            read("GET /socket.io/ HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n");
         let Next::Request(Request { body, missing: 0, last: false, .. }) = next else { panic!() };
         assert!(body.is_empty() && rest.is_empty());
     }
@@ -468,26 +393,28 @@ mod tests {
             let Next::Request(Request { body: begun, missing, .. }) = next else { panic!() };
             assert_eq!((&*begun, missing, &*rest), (body.as_bytes(), 3 - body.len(), ""));
         }
-        let (next, rest) = read("GET /socket.io/ HTTP/1.1\r\nContent-Length: 2\r\n\r\na");
+        let (next, _) = read(&head("Content-Length: 18446744073709551615\r\n"));
+        let Next::Request(Request { missing, .. }) = next else { panic!() };
+        assert_eq!(missing, usize::MAX, "nothing is allocated");
+        let (next, rest) =
+            read("GET /socket.io/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na");
         assert!(matches!(next, Next::Other) && rest.ends_with('a'), "hyper gets every byte");
     }
 
     #[test]
-    fn unusual_requests_are_left_to_hyper() {
-        for lines in [
-            "Expect: 100-continue\r\n",
-            "Transfer-Encoding: chunked\r\n",
-            "Content-Length: 1\r\nContent-Length: 1\r\n",
-            "Content-Length: +1\r\n",
-            "Content-Length: \r\n",
-            "Content-Length: 99999999999999999999999\r\n",
-        ] {
-            let text = head(lines) + "a";
-            let (next, rest) = read(&text);
-            assert!(matches!(next, Next::Other) && rest == text, "{lines:?}");
+    fn a_request_is_read_where_its_session_lives() {
+        let text = |sid: &str, more: &str| {
+            format!(
+                "POST /socket.io/?sid={sid} HTTP/1.1\r\nHost: {more}\r\nContent-Length: 1\r\n\r\n"
+            )
+        };
+        for (sid, place) in [("sibling", Place::Sibling(7)), ("shard", Place::Shard(1))] {
+            assert!(matches!(read(&text(sid, "x")).0, Next::Elsewhere(found) if found == place));
         }
-        assert!(matches!(read("HEAD /socket.io/ HTTP/1.1\r\n\r\n").0, Next::Other));
-        assert!(matches!(read("GET /other HTTP/1.1\r\n\r\n").0, Next::Other));
+        // A connection that cannot move: what is complete is sent over.
+        assert!(matches!(read(&text("shard", "stays")).0, Next::Other));
+        let (next, _) = read(&(text("shard", "stays") + "a"));
+        assert!(matches!(next, Next::Request(Request { missing: 0, .. })));
     }
 
     #[test]
@@ -496,36 +423,56 @@ mod tests {
             let (next, _) = read(&head(&format!("{line}\r\nContent-Length: 0\r\n")));
             assert!(matches!(next, Next::Request(Request { last: true, .. })), "{line}");
         }
+        let (next, _) = read("GET /socket.io/ HTTP/1.0\r\n\r\n");
+        assert!(matches!(next, Next::Request(Request { last: true, .. })));
     }
 
     #[test]
-    fn a_length_allocates_nothing() {
-        let (next, _) = read(&head("Content-Length: 18446744073709551615\r\n"));
-        let Next::Request(Request { missing, .. }) = next else { panic!() };
-        assert_eq!(missing, usize::MAX);
+    fn unusual_requests_are_left_to_hyper() {
+        for lines in ["Expect: 100-continue\r\n", "Transfer-Encoding: chunked\r\n"] {
+            let text = head(lines) + "a";
+            let (next, rest) = read(&text);
+            assert!(matches!(next, Next::Other) && rest == text, "{lines:?}");
+        }
+        for line in [
+            "HEAD /socket.io/ HTTP/1.1",
+            "GET /other HTTP/1.1",
+            "GET /socket.io/ HTTP/1.0\r\nConnection: keep-alive",
+            "GET http://x/socket.io/ HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+        ] {
+            let text = format!("{line}\r\nHost: x\r\n\r\n");
+            assert!(matches!(read(&text).0, Next::Other), "{line}");
+        }
     }
 
     #[test]
-    fn two_lengths_are_a_contradiction() {
-        let (next, _) = read(&head("Content-Length: 3\r\ntransfer-encoding: chunked\r\n"));
-        assert!(matches!(next, Next::Contradiction));
+    fn an_upgrade_is_never_left_to_hyper() {
+        let lines = "Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n";
+        for version in ["HTTP/1.0", "HTTP/1.1"] {
+            let text = format!("GET /socket.io/?sid=\"<>\" {version}\r\n{lines}\r\n\u{1}");
+            let (next, rest) = read(&text);
+            let Next::Request(Request { head, body, .. }) = next else { panic!("{version}") };
+            assert!(body.is_empty(), "{version}");
+            assert_eq!((head.is_upgrade(), head.sid(), &*rest), (true, Some("\"<>\""), "\u{1}"));
+        }
     }
 
     #[test]
-    fn a_head_that_never_ends_is_left_to_hyper() {
+    fn what_is_no_request_is_nobodys() {
+        for text in [
+            head("Content-Length: 3\r\ntransfer-encoding: chunked\r\n"),
+            head("Content-Length: 1\r\nContent-Length: 1\r\n"),
+            head("Content-Length: +1\r\n"),
+            head("Host: y\r\n"),
+            head("").replace("Host: x\r\n", ""),
+            head("").replace("\r\n", "\n"),
+            head("").replace("/socket.io", "/other").replace("Host: x\r\n", ""),
+            "\u{16}\u{3}\u{1}".to_owned(),
+        ] {
+            assert!(matches!(read(&text).0, Next::Refused(_)), "{text:?}");
+        }
         let long = format!("GET /socket.io/ HTTP/1.1\r\na: {}", "b".repeat(20_000));
-        assert!(matches!(read(&long).0, Next::Other));
-    }
-
-    #[test]
-    fn an_answer_says_how_long_it_is_and_when_it_was_made() {
-        let text = |answer: &Answer| String::from_utf8(encode(answer)).unwrap();
-        let ok = text(&Answer::new(StatusCode::OK, Bytes::from_static(b"ok")));
-        assert!(ok.starts_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ndate: "), "{ok}");
-        assert!(ok.ends_with(" GMT\r\n\r\n"), "{ok}");
-        let switching = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
-        assert!(!text(&switching).contains("content-length"));
-        let refused = text(&bad_request());
-        assert!(refused.contains("\r\nconnection: close\r\ncontent-length: 0\r\n"), "{refused}");
+        assert!(matches!(read(&long).0, Next::Refused(Invalid::TooLong)));
     }
 }
