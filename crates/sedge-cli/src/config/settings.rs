@@ -94,7 +94,9 @@ struct ServerSettings {
     max_payload: Size,
     outbox_limit: Size,
     head_timeout: Duration,
+    keep_alive_timeout: Duration,
     body_timeout: Duration,
+    transfer_rate: Size,
 }
 
 /// One option as it is in effect.
@@ -137,7 +139,9 @@ impl Settings {
             .outbox_bytes_max(own.outbox_limit.0)
             .head_timeout(own.head_timeout)
             .trusted_proxies(self.proxies())
-            .body_timeout(own.body_timeout);
+            .keep_alive_timeout(own.keep_alive_timeout)
+            .body_timeout(own.body_timeout)
+            .transfer_rate_min(own.transfer_rate.0);
         if let Shards::Count(count) = own.shards {
             builder = builder.shards(count);
         }
@@ -221,6 +225,7 @@ impl Settings {
             let name = spec.name.replace('-', "_");
             let library = match spec.name {
                 "outbox-limit" => "outbox_bytes_max",
+                "transfer-rate" => "transfer_rate_min",
                 "client-dir" => "serve_client",
                 "cors-origin" | "cors-credentials" => "cors",
                 _ => &name,
@@ -384,6 +389,8 @@ impl Reader<'_> {
         let cookie = self.one("cookie");
         let (max_payload, outbox_limit) = (self.one("max-payload"), self.one("outbox-limit"));
         let (head_timeout, body_timeout) = (self.one("head-timeout"), self.one("body-timeout"));
+        let keep_alive_timeout = self.one("keep-alive-timeout");
+        let transfer_rate = self.one("transfer-rate");
         if credentials == Some(true) && cors_origins.is_empty() {
             let name = self.typed.source("cors-credentials").name("cors-credentials");
             self.problems.push(format!("{name} has no effect without cors-origin"));
@@ -405,7 +412,9 @@ impl Reader<'_> {
             max_payload: max_payload?,
             outbox_limit: outbox_limit?,
             head_timeout: head_timeout?,
+            keep_alive_timeout: keep_alive_timeout?,
             body_timeout: body_timeout?,
+            transfer_rate: transfer_rate?,
         })
     }
 
