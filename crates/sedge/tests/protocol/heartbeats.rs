@@ -3,7 +3,7 @@
 
 use sedge_testkit::{Frame, Packet};
 
-use crate::subject::{FAST, all};
+use crate::subject::{FAST, all, expect_closed};
 
 const ROUNDS: usize = 3;
 
@@ -70,7 +70,7 @@ fn silence_ends_a_polling_session() {
 #[test]
 fn silence_ends_a_websocket() {
     all(FAST, |subject| {
-        subject.expect_closed(subject.websocket());
+        expect_closed(subject.websocket());
         subject.await_metrics(|metrics| metrics.sessions() == 0);
     });
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use sedge_testkit::{Frame, Packet, RawWs};
 
-use crate::subject::{Polling, SLOW, Subject, decode, socket_io};
+use crate::subject::{Polling, SLOW, Subject, decode, expect_closed, socket_io};
 
 /// A connection. Packets are shown with their Engine.IO type.
 struct Client<'a> {
@@ -33,7 +33,9 @@ fn clients(subject: &Subject) -> Vec<Client<'_>> {
 fn joined(subject: &Subject) -> Vec<Client<'_>> {
     let mut clients = clients(subject);
     if subject.version() == 4 {
-        clients.iter_mut().for_each(|client| client.join("40", "", "{}"));
+        for client in &mut clients {
+            client.join("40", "", "{}");
+        }
     }
     clients
 }
@@ -110,7 +112,7 @@ impl Client<'_> {
     #[track_caller]
     fn expect_end(self) {
         match self.link {
-            Link::WebSocket(ws) => self.subject.expect_closed(ws),
+            Link::WebSocket(ws) => expect_closed(ws),
             Link::Polling(session, _) => {
                 session.expect(&["1".into()]);
                 session.expect_gone();
@@ -242,8 +244,9 @@ fn attachments_arrive_and_are_sent_back() {
 fn what_is_no_packet_ends_the_connection() {
     socket_io(SLOW, |subject| {
         for packet in ["4abc", "42{}", r#"42abc["message-with-ack",1,"2",{"3":[false]}]"#] {
-            clients(subject).into_iter().for_each(|client| client.fail_with(packet));
-            joined(subject).into_iter().for_each(|client| client.fail_with(packet));
+            for client in clients(subject).into_iter().chain(joined(subject)) {
+                client.fail_with(packet);
+            }
         }
     });
 }

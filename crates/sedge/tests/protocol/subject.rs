@@ -47,7 +47,7 @@ pub(crate) struct Heartbeat {
 
 /// Nobody is asked for a sign of life during a test.
 pub(crate) const SLOW: Heartbeat =
-    Heartbeat { interval: Duration::from_secs(60), timeout: Duration::from_secs(60) };
+    Heartbeat { interval: Duration::from_mins(1), timeout: Duration::from_mins(1) };
 /// As the public suites want it.
 pub(crate) const FAST: Heartbeat =
     Heartbeat { interval: Duration::from_millis(300), timeout: Duration::from_millis(200) };
@@ -231,11 +231,6 @@ impl Subject {
         assert!(reached, "{}: {:#?}", self.name, self.metrics());
     }
 
-    /// Expects that the server closes this WebSocket; what it says before is not looked at.
-    pub(crate) fn expect_closed(&self, mut ws: RawWs) {
-        while ws.receive() != Frame::Closed {}
-    }
-
     /// Expects that a WebSocket is refused.
     pub(crate) fn expect_refused(&self, target: &str) {
         let response = RawWs::refused(self.address, target, &RawWs::handshake());
@@ -303,6 +298,11 @@ impl Polling<'_> {
     pub(crate) fn expect_gone(&self) {
         assert_eq!(self.get().status, 400, "{}", self.subject.name);
     }
+}
+
+/// Expects that the server closes this WebSocket; what it says before is not looked at.
+pub(crate) fn expect_closed(mut ws: RawWs) {
+    while ws.receive() != Frame::Closed {}
 }
 
 /// The packets of an answer.

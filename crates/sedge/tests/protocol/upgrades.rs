@@ -2,7 +2,7 @@
 
 use sedge_testkit::{Packet, RawWs};
 
-use crate::subject::{Polling, SLOW, all, decode};
+use crate::subject::{Polling, SLOW, all, decode, expect_closed};
 
 /// The WebSocket of an upgrade, tested by its client.
 fn probed(session: &Polling<'_>) -> RawWs {
@@ -72,7 +72,7 @@ fn a_second_websocket_after_the_upgrade_is_closed() {
             let mut ws = upgraded(&session);
             let query = format!("EIO={}&transport=websocket", subject.version());
             let target = subject.target(&format!("{query}&sid={}", session.sid));
-            subject.expect_closed(RawWs::connect(subject.address, &target));
+            expect_closed(RawWs::connect(subject.address, &target));
             subject.expect_answer(&mut ws);
         }
     });
