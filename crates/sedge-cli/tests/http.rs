@@ -159,7 +159,7 @@ fn head_has_the_headers_only() {
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
-    assert!(response.contains("content-length: 16\r\n"), "{response}");
+    assert!(response.contains("Content-Length: 16\r\n"), "{response}");
     assert!(response.ends_with("\r\n\r\n"), "{response}");
 }
 
