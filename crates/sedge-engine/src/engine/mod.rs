@@ -8,8 +8,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use sedge_protocol::sid::SidCodec;
@@ -32,13 +32,16 @@ use crate::worker::Worker;
 use crate::worker::command::{Adoption, Command, Forwarded, ShardHandle};
 use crate::worker::driver::Driver;
 use crate::worker::listen::{ListenOptions, Listening};
+use crate::worker::relay::Relays;
 
 /// An Engine.IO server. Cheap to clone; any thread may use it.
 ///
 /// The shards run until [`close`](Engine::close), which tells the clients, or until the last handle is dropped,
-/// which breaks off whatever they are doing. Layers and services are handles too; listeners and inlets are not.
+/// which breaks off whatever they are doing. Layers and services are handles too; listeners, inlets and
+/// [weak](Engine::weak) handles are not.
 pub struct Engine<A: Application> {
     inner: Arc<EngineInner<A>>,
+    running: Option<Arc<Running>>,
 }
 
 struct EngineInner<A: Application> {
@@ -47,17 +50,21 @@ struct EngineInner<A: Application> {
     shards: Arc<[ShardHandle<A>]>,
     refusing: Arc<AtomicBool>,
     lifeline: Lifeline,
+    running: Weak<Running>,
 }
 
-impl<A: Application> Drop for EngineInner<A> {
+/// Handles share this; the shards end with it.
+struct Running(Lifeline);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.lifeline.release();
+        self.0.release();
     }
 }
 
 impl<A: Application> Clone for Engine<A> {
     fn clone(&self) -> Self {
-        Engine { inner: Arc::clone(&self.inner) }
+        Engine { inner: Arc::clone(&self.inner), running: self.running.clone() }
     }
 }
 
@@ -99,7 +106,10 @@ impl<A: Application> Engine<A> {
         let codec = config.sid_codec();
         let (refusing, lifeline) = (Arc::default(), Lifeline::new());
         // If a thread cannot be started, those before it end with this.
-        let inner = Arc::new(EngineInner { config, codec, shards, refusing, lifeline });
+        let running = Arc::new(Running(lifeline.clone()));
+        let weak = Arc::downgrade(&running);
+        let inner = EngineInner { config, codec, shards, refusing, lifeline, running: weak };
+        let inner = Arc::new(inner);
         for (index, receiver) in receivers.into_iter().enumerate() {
             let tied = Tied {
                 shards: Arc::clone(&inner.shards),
@@ -113,7 +123,18 @@ impl<A: Application> Engine<A> {
             tasks::shard_thread(inner.lifeline.clone(), index, run).map_err(fail)?;
             wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
         }
-        Ok(Engine { inner })
+        Ok(Engine { inner, running: Some(running) })
+    }
+
+    /// A handle that can do the same and does not keep the shards running: for what runs on them itself.
+    pub fn weak(&self) -> Engine<A> {
+        Engine { inner: Arc::clone(&self.inner), running: None }
+    }
+
+    /// A handle that keeps the shards running, made of a [weak](Self::weak) one. If the last such handle is
+    /// gone already, it is as weak as before.
+    pub fn strong(&self) -> Engine<A> {
+        Engine { inner: Arc::clone(&self.inner), running: self.inner.running.upgrade() }
     }
 
     /// Waits until a shard has failed, that is: has panicked outside of what concerns one connection only. The
@@ -195,6 +216,21 @@ impl<A: Application> Engine<A> {
         self.inner.shards.iter().map(|shard| shard.metrics.progress.get())
     }
 
+    /// Lets some clients go whose connections are here while a sibling serves them: polls that wait are
+    /// answered, WebSockets end. Returns how many were told to, which is fewer only if there are no
+    /// more.
+    pub async fn release_relays(&self, count: usize) -> usize {
+        let mut released = 0;
+        for shard in self.inner.shards.iter() {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::ReleaseRelays(count - released, reply);
+            if count > released && shard.sender.send(command).await.is_ok() {
+                released += answer.await.unwrap_or(0);
+            }
+        }
+        released
+    }
+
     /// Open sessions on all shards.
     pub fn session_count(&self) -> u64 {
         self.metrics().iter().map(Metrics::sessions).sum()
@@ -256,7 +292,7 @@ fn run_shard<A: Application>(
     let done = runtime.block_on(async {
         let shard = Shard::new(index, Arc::clone(config), config.sid_codec(), metrics);
         let app = make(shard.clone());
-        let worker = Rc::new(Worker { shard, app, shards, refusing });
+        let worker = Rc::new(Worker { shard, app, shards, refusing, relays: Relays::default() });
         // The engine waits for this, so somebody is there to receive it.
         let _ = started.send(Ok(()));
         // One turn may write to every connection; tokio's budget of 128 operations per task would
@@ -302,9 +338,13 @@ async fn serve_commands<A: Application>(
                 match io.attach() {
                     Ok(io) => worker.adopt(ticket, io, answer, early),
                     Err(error) => {
-                        sedge_log::warn_rarely!(%error, "a connection cannot be registered")
+                        sedge_log::warn_rarely!(%error, "a connection cannot be registered");
                     }
                 }
+            }
+            Command::AnswerPoll(sid) => worker.answer_poll(&sid),
+            Command::ReleaseRelays(count, reply) => {
+                let _ = reply.send(worker.relays.release(count));
             }
             Command::Listen(address, options, reply) => {
                 let started = listener::start(worker, address, options);
@@ -356,11 +396,12 @@ impl<A: Application> Worker<A> {
         for key in keys {
             shard.close(key);
         }
+        self.relays.release(usize::MAX);
         loop {
             // At least once: polls that waited have their answers now, but it is their connections'
             // tasks that write them.
             tokio::time::sleep(Duration::from_millis(5)).await;
-            if shard.session_count() == 0 && farewell::lingering() == 0 {
+            if !self.has_clients() {
                 return;
             }
             if began.elapsed() > LAST_POLL {
@@ -369,8 +410,13 @@ impl<A: Application> Worker<A> {
         }
     }
 
+    /// Whether somebody has not been told yet that this is the end.
+    fn has_clients(&self) -> bool {
+        self.shard.session_count() > 0 || farewell::lingering() > 0 || self.relays.count() > 0
+    }
+
     async fn last_commands(&self, commands: &mut mpsc::Receiver<Command<A>>) {
-        while self.shard.session_count() > 0 || farewell::lingering() > 0 {
+        while self.has_clients() {
             match tokio::time::timeout(Duration::from_millis(5), commands.recv()).await {
                 Ok(Some(Command::Application(command))) => self.app.on_command(command),
                 // Everything else is for sessions that are ending; dropping it says so.

@@ -23,6 +23,7 @@ use crate::limits::HELD_LOOK;
 use crate::shard::Shard;
 use crate::shard::conn::{Conn, PollAnswer};
 use crate::worker::Worker;
+use crate::worker::command::Command;
 
 impl<A: Application> Worker<A> {
     /// Opens a session. In version 4 the response carries the OPEN packet and whatever the application
@@ -85,6 +86,27 @@ impl<A: Application> Worker<A> {
         response
     }
 
+    /// Has the GET of a session answered now, if one waits; on whichever shard it is.
+    pub(crate) fn answer_poll(&self, sid: &SessionId) {
+        let inner = &self.shard.0;
+        let Some(owner) = inner.codec.decode(sid) else { return };
+        let shard = usize::from(owner.shard);
+        if shard != inner.index {
+            // If its queue is full, the client has to wait as everybody does.
+            let _ = self
+                .shards
+                .get(shard)
+                .map(|shard| shard.sender.try_send(Command::AnswerPoll(*sid)));
+            return;
+        }
+        let now = self.shard.now();
+        self.shard.with_state(|state, env| {
+            if let Some(key) = state.find(sid) {
+                state.input(env, now, key, Input::GetHurried);
+            }
+        });
+    }
+
     fn begin_get(
         &self,
         key: SessionKey,
@@ -116,7 +138,8 @@ impl<A: Application> Worker<A> {
         if let Some(compression) = &self.shard.0.config.local.http_compression
             && compressible
             && body.len() >= compression.threshold
-            && let Some(wanted) = compress::negotiate(exchange.head.text(&ACCEPT_ENCODING))
+            && let Some(wanted) =
+                compress::negotiate(exchange.head.list(&ACCEPT_ENCODING).as_deref())
             && let Some(compressed) = compress::compress(wanted, compression.level, &body)
         {
             body = compressed;

@@ -1,13 +1,14 @@
 //! The byte stream under a connection.
 
+use std::future::Future as _;
 use std::io;
 use std::io::IoSlice;
 use std::net;
 use std::os::unix;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream that is not the kernel's: TLS, or one that lives on another runtime.
@@ -27,6 +28,17 @@ impl Io {
             Io::Tcp(stream) => Pin::new(stream),
             Io::Unix(stream) => Pin::new(stream),
             Io::Other(stream) => Pin::new(&mut **stream),
+        }
+    }
+
+    /// Whether the other side, whose end has been read, still takes something: it has closed for writing
+    /// only. That can be told of Unix sockets, not of TCP.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        let Io::Unix(stream) = self else { return false };
+        let ready = pin!(stream.ready(Interest::WRITABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => !ready.is_write_closed(),
+            _ => false,
         }
     }
 
