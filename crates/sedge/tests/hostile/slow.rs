@@ -85,9 +85,12 @@ fn a_client_that_never_polls_is_closed_at_the_limit() {
     stage.finish();
 }
 
+/// What one handler sends says nothing about its client, but that it takes none of it does.
 #[test]
-fn a_client_that_asks_and_never_reads_is_closed_at_the_limit() {
-    let mut stage = stage();
+fn a_client_that_asks_and_never_reads_is_closed_after_a_time() {
+    let timeout = std::time::Duration::from_secs(1);
+    let builder = Stage::builder().outbox_bytes_max(OUTBOX).slow_client_timeout(timeout);
+    let mut stage = Stage::with(builder);
     stage.io.on("pieces", async |socket: Socket, Data(count): Data<u32>| {
         let piece = "x".repeat(PIECE);
         (0..count).try_for_each(|_| socket.emit("piece", &piece))
