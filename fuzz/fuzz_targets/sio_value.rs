@@ -15,7 +15,7 @@ fn value(u: &mut Unstructured<'_>, depth: usize) -> arbitrary::Result<Value> {
         2 => Value::from(u64::arbitrary(u)?),
         3 => Value::from(i64::arbitrary(u)?),
         4 => match f64::arbitrary(u)? {
-            number if number.is_finite() => Value::from(number),
+            number if number.is_finite() => self::number(number),
             _ => Value::Null,
         },
         5 => Value::from(String::arbitrary(u)?),
@@ -33,6 +33,16 @@ fn value(u: &mut Unstructured<'_>, depth: usize) -> arbitrary::Result<Value> {
             Value::Object(entries?)
         }
     })
+}
+
+/// Text does not tell 3.0 from 3, nor does JavaScript: a whole number has one form, as far as 64 bits go.
+fn number(number: f64) -> Value {
+    match number {
+        whole if whole.fract() != 0.0 => Value::from(number),
+        whole if (i64::MIN as f64..0.0).contains(&whole) => Value::from(whole as i64),
+        whole if (0.0..u64::MAX as f64).contains(&whole) => Value::from(whole as u64),
+        _ => Value::from(number),
+    }
 }
 
 /// Whether the default parser would take part of the value for an attachment.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::{Endpoint, RawStream};
+use crate::stream::{Endpoint, RawStream};
 
 /// A connection that sends one request at a time, or any bytes.
 pub struct RawHttp {

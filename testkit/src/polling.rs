@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::{Endpoint, Form, HttpResponse, Packet, RawHttp};
+use crate::http::{HttpResponse, RawHttp};
+use crate::payload::{Form, Packet};
+use crate::stream::Endpoint;
 
 /// A polling session: one connection for GETs and one for POSTs, as browsers do it.
 pub struct PollingSession {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{Frame, RawWs};
+use crate::ws::{Frame, RawWs};
 
 /// A connection that answers heartbeats by itself and shows everything else. Packets are written and
 /// shown without the Engine.IO type.

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::DEADLINE;
+use crate::wait::DEADLINE;
 
 /// Anything that can be read and written.
 pub trait Stream: Read + Write + Send {}

@@ -1,6 +1,7 @@
 //! A WebSocket client that shows frames and sends any.
 
-use crate::{Endpoint, HttpResponse, RawHttp, RawStream};
+use crate::http::{HttpResponse, RawHttp};
+use crate::stream::{Endpoint, RawStream};
 
 /// What a server sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

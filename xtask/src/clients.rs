@@ -1,15 +1,15 @@
 //! The steps that drive our server with other people's clients: JavaScript, Python, a browser.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::Workspace;
 use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::programs::{built, example};
 use crate::server::Server;
-use crate::test::Outcome;
-use crate::tools::{self, NodeFor};
-use crate::{checks, process};
+use crate::workspace::Workspace;
+use crate::{needs, process, tools};
 
 /// No client test run should come near this; it ends one that hangs.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -19,11 +19,10 @@ const ANY_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
 /// `conformance`: first one process, then a cluster. What it does: `tests/clients/CONTRACT.md`.
 pub(crate) fn clients(workspace: &Workspace) -> Result<Outcome> {
     let dir = workspace.root.join("tests/clients");
-    println!("{}", tools::node(workspace, NodeFor::Tests)?);
-    tools::npm_ci(&dir)?;
+    tools::npm_ci(workspace, &dir)?;
     let python = tools::python(workspace, &dir.join("python/requirements.txt"))?;
     let program = example(workspace, "conformance")?;
-    let rounds = Rounds { dir, python, program, logs: workspace.scratch("logs")? };
+    let rounds = Rounds { workspace, dir, python, program, logs: workspace.scratch("logs")? };
     println!("--- one process");
     let one = rounds.run(None, &["msgpack", "deflate"]);
     println!("--- a cluster of two workers");
@@ -33,14 +32,15 @@ pub(crate) fn clients(workspace: &Workspace) -> Result<Outcome> {
 }
 
 /// What all runs of the clients' tests share.
-struct Rounds {
+struct Rounds<'a> {
+    workspace: &'a Workspace,
     dir: PathBuf,
     python: PathBuf,
     program: PathBuf,
     logs: PathBuf,
 }
 
-impl Rounds {
+impl Rounds<'_> {
     /// One run, against servers of so many workers or of one process: one as it is, and one for each of
     /// the variants named. The tests of a variant that is not there skip themselves.
     fn run(&self, workers: Option<&str>, variants: &[&str]) -> Result<()> {
@@ -61,9 +61,9 @@ impl Rounds {
         }
         let program = self.program.to_string_lossy();
         let words: Vec<&str> = [&*program].into_iter().chain(flags.clone()).collect();
-        let mut javascript = Command::new("node");
+        let mut javascript = self.workspace.command("node");
         javascript.args(["--test", "--test-reporter=spec", "--test-concurrency=2"]);
-        let mut snakes = Command::new(&self.python);
+        let mut snakes = self.workspace.command(&self.python);
         snakes.args(["-m", "unittest", "discover", "-s", "python", "-v"]);
         let mut result = Ok(());
         for command in [&mut javascript, &mut snakes] {
@@ -86,10 +86,10 @@ impl Rounds {
 /// all generations, which do there what they cannot do under Node (JSONP, binary polling).
 pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let dir = workspace.root.join("tests/browser");
-    println!("{}", tools::node(workspace, NodeFor::Tests)?);
-    let chromium = tools::chromium(workspace)?;
-    tools::npm_ci(&dir)?;
-    tools::npm_ci(&workspace.root.join("web"))?;
+    let chromium = needs::chromium(workspace)
+        .ok_or_else(|| Error::missing("Chromium", "Install it, or name it by CHROMIUM"))?;
+    tools::npm_ci(workspace, &dir)?;
+    tools::npm_ci(workspace, &workspace.root.join("web"))?;
     let sedge = built(workspace, &["--package", "sedge-cli", "--bin", "sedge"], "sedge")?;
     let conformance = example(workspace, "conformance")?;
     let logs = workspace.scratch("logs")?;
@@ -100,7 +100,8 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
     let mut conform = Command::new(conformance);
     let server = Server::start("conformance-browser", conform.args(ANY_PORT), 1, &logs)?;
     let result = process::run_within(
-        Command::new("node")
+        workspace
+            .command("node")
             .args(["--test", "--test-reporter=spec"])
             .current_dir(&dir)
             .env("SEDGE_URL", server.url(0))
@@ -115,22 +116,6 @@ pub(crate) fn browser(workspace: &Workspace) -> Result<Outcome> {
         server.show_output();
     }
     result.map(|()| Outcome::Passed(Some(format!("screenshots in {}", pictures.display()))))
-}
-
-/// Builds an example of the crate `sedge`; returns the program's path.
-pub(crate) fn example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
-    let path = Path::new("examples").join(name);
-    built(workspace, &["--package", "sedge", "--all-features", "--example", name], &path)
-}
-
-/// Builds with the given flags in the development profile; returns the path of the result.
-fn built(workspace: &Workspace, flags: &[&str], result: impl AsRef<Path>) -> Result<PathBuf> {
-    process::run(checks::cargo(workspace).arg("build").args(flags))?;
-    let path = workspace.target.join("debug").join(result);
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::Check(format!("cargo built no {}", path.display())))
 }
 
 /// Words as a JSON array of strings. Paths hold no control characters, so two escapes are enough.

@@ -2,10 +2,9 @@
 
 use std::process::Command;
 
-use crate::Workspace;
 use crate::error::{Error, Result};
-use crate::tools::{self, NodeFor};
-use crate::{checks, process};
+use crate::workspace::Workspace;
+use crate::{needs, process, tools};
 
 const HELP: &str = "\
 Run the chat demo on a cluster: as many workers as processors, on one port
@@ -38,18 +37,15 @@ pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
         print!("{HELP}");
         return Ok(());
     }
-    let found = tools::node(workspace, NodeFor::Demo)?;
-    println!("[1/4] {found}");
-    if tools::which("cc").is_none() {
-        let how = "Get it with `apt-get install build-essential` or `xcode-select --install`";
-        return Err(Error::missing("a C compiler and linker (`cc`)", how));
-    }
+    needs::ensure(workspace, &["demo"])?;
+    let version = |program| needs::version(workspace, program).unwrap_or_default();
+    println!("[1/4] node {}, npm {}", version("node"), version("npm"));
     println!("[2/4] client files in web/node_modules");
-    if !tools::npm_ci(&workspace.root.join("web"))? {
+    if !tools::npm_ci(workspace, &workspace.root.join("web"))? {
         println!("      already there");
     }
     println!("[3/4] building `sedge` in release; the first time this takes a few minutes");
-    process::run(checks::cargo(workspace).args(["build", "--release", "--package", "sedge-cli"]))?;
+    process::run(workspace.cargo().args(["build", "--release", "--package", "sedge-cli"]))?;
     let mut sedge = Command::new(workspace.target.join("release").join("sedge"));
     sedge
         .arg("--client-dir")

@@ -1,4 +1,4 @@
-//! The tasks of this workspace: `cargo xtask demo | test | tidy | suites`.
+//! The tasks of this workspace: `cargo xtask demo | test | tidy | fuzz | suites`.
 //!
 //! A plain program without dependencies, so that it starts in a second on a fresh machine. It
 //! finds the workspace by itself and works from any clone and any current directory.
@@ -9,17 +9,22 @@ mod checks;
 mod clients;
 mod demo;
 mod error;
+mod fuzz;
+mod needs;
+mod outcome;
 mod process;
+mod programs;
 mod server;
 mod suites;
 mod test;
 mod tidy;
 mod tools;
+mod workspace;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use error::{Error, Result};
+use workspace::Workspace;
 
 const HELP: &str = "\
 Tasks of the Sedge workspace
@@ -31,50 +36,17 @@ Tasks:
                 cluster. ARGS go to `sedge` (try `cargo xtask demo --help`)
   test          Run all tests, step by step, and sum them up (`cargo xtask test --help`)
   tidy          Check the rules of the source that no compiler checks
+  fuzz          Run fuzz targets for longer than a test does (`cargo xtask fuzz --help`)
   suites        Run the public protocol test suites (`cargo xtask suites --help`)
   help          Print this
 
 Environment:
-  CI=true       Missing tools may be installed (apt-get as root, cargo-deny)
-  CHROMIUM      The browser for the browser tests
-  PYTHON        The Python interpreter for the Python tests (default: python3)
-  SEDGE_SUITES  A checkout of the public protocol test suites
+  CI=true           Missing tools are installed without asking, as they are for root
+  CHROMIUM          The browser for the browser tests
+  PYTHON            The Python interpreter for the Python tests (default: python3)
+  SEDGE_SUITES      A checkout of the public protocol test suites
+  SEDGE_ADVISORIES  A clone of RustSec's advisory-db, where theirs cannot be reached
 ";
-
-/// Where things are and how strict to be; made once, passed to every task.
-pub(crate) struct Workspace {
-    /// The folder with the workspace's Cargo.toml.
-    pub(crate) root: PathBuf,
-    /// Cargo's target folder: taken from this program's own place, so it follows any setting.
-    pub(crate) target: PathBuf,
-    /// `CI` is set: tools may be installed.
-    pub(crate) ci: bool,
-}
-
-impl Workspace {
-    fn find() -> Result<Self> {
-        let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest.parent().map(PathBuf::from).unwrap_or_default();
-        let exe =
-            std::env::current_exe().map_err(|e| Error::io("finding this program's path", e))?;
-        // <target>/<profile>/xtask
-        let target = exe
-            .ancestors()
-            .nth(2)
-            .map_or_else(|| root.join("target"), std::path::Path::to_path_buf);
-        let ci = std::env::var("CI").is_ok_and(|v| !v.is_empty() && v != "false" && v != "0");
-        Ok(Self { root, target, ci })
-    }
-
-    /// A folder for what the tasks themselves make: logs, the Python environment, copies.
-    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
-        let dir = self.target.join("xtask").join(name);
-        std::fs::create_dir_all(&dir)
-            .map_err(|e| Error::io(format!("creating {}", dir.display()), e))?;
-        Ok(dir)
-    }
-}
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -96,6 +68,7 @@ fn run(args: &[String]) -> Result<()> {
         "demo" => demo::main(&Workspace::find()?, rest),
         "test" => test::main(&Workspace::find()?, rest),
         "tidy" => tidy::main(&Workspace::find()?, rest),
+        "fuzz" => fuzz::main(&Workspace::find()?, rest),
         "suites" => suites::main(&Workspace::find()?, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -28,8 +28,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     println!("$ {}", line(command));
     let mut child = command.spawn().map_err(|e| not_started(command, e))?;
-    let status = ended_within(&mut child, command, limit)?;
-    check(command, status)
+    finish_within(&mut child, command, limit)
 }
 
 /// Runs the command silently and returns what it printed, whatever its status.
@@ -40,12 +39,24 @@ pub(crate) fn capture(command: &mut Command) -> Result<Output> {
 /// Runs the command silently within `limit`, with its output going to the file `log`; true if
 /// its status was 0.
 pub(crate) fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> Result<bool> {
+    let mut child = start_logged(command, log)?;
+    Ok(ended_within(&mut child, command, limit)?.success())
+}
+
+/// Starts the command silently, with its output going to the file `log`.
+pub(crate) fn start_logged(command: &mut Command, log: &Path) -> Result<Child> {
     let doing = || format!("writing {}", log.display());
     let file = std::fs::File::create(log).map_err(|e| Error::io(doing(), e))?;
     let also = file.try_clone().map_err(|e| Error::io(doing(), e))?;
     command.stdin(Stdio::null()).stdout(file).stderr(also);
-    let mut child = command.spawn().map_err(|e| not_started(command, e))?;
-    Ok(ended_within(&mut child, command, limit)?.success())
+    command.spawn().map_err(|e| not_started(command, e))
+}
+
+/// Waits for a command that was started, and kills it when `limit` has passed; any other status than 0
+/// is an error.
+pub(crate) fn finish_within(child: &mut Child, command: &Command, limit: Duration) -> Result<()> {
+    let status = ended_within(child, command, limit)?;
+    check(command, status)
 }
 
 /// True if the command can be started and ends well. Nothing is shown.

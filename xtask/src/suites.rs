@@ -10,10 +10,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::outcome::Outcome;
 use crate::server::Server;
-use crate::test::Outcome;
-use crate::tools::{self, NodeFor};
-use crate::{Workspace, clients, process};
+use crate::workspace::Workspace;
+use crate::{process, programs, tools};
 
 const HELP: &str = "\
 Run the public protocol test suites of the Socket.IO project
@@ -87,7 +87,7 @@ pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
     }
     match run(workspace, dir.map(PathBuf::from), reference)? {
         Outcome::Passed(note) => println!("passed: {}", note.unwrap_or_default()),
-        Outcome::Skipped(why) => println!("skipped: {why}"),
+        Outcome::Skipped(why) | Outcome::Extra(why) => println!("not run: {why}"),
     }
     Ok(())
 }
@@ -98,11 +98,10 @@ pub(crate) fn step(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn run(workspace: &Workspace, dir: Option<PathBuf>, reference: bool) -> Result<Outcome> {
-    println!("{}", tools::node(workspace, NodeFor::Tests)?);
     let given = dir.or_else(|| std::env::var_os("SEDGE_SUITES").map(PathBuf::from));
     let Some(checkout) = given.map_or_else(|| cloned(workspace), |dir| Ok(Some(dir)))? else {
         let why = "their code can't be cloned here; give a checkout by SEDGE_SUITES";
-        return Ok(Outcome::Skipped(why.to_owned()));
+        return Ok(Outcome::Extra(why.to_owned()));
     };
     let docs = docs_folder(&checkout)?;
     let server = start_server(workspace, reference)?;
@@ -110,7 +109,7 @@ fn run(workspace: &Workspace, dir: Option<PathBuf>, reference: bool) -> Result<O
     let mut passed = Vec::new();
     for (index, suite) in SUITES.iter().enumerate() {
         let copy = workspace.scratch(&format!("suites/{}", suite.name))?;
-        prepare(&docs.join(suite.folder), &copy, &server.url(index))?;
+        prepare(workspace, &docs.join(suite.folder), &copy, &server.url(index))?;
         match run_one(workspace, suite, &copy) {
             Ok(count) => passed.push(format!("{} {count}", suite.name)),
             Err(error) => {
@@ -128,12 +127,12 @@ fn run(workspace: &Workspace, dir: Option<PathBuf>, reference: bool) -> Result<O
 fn start_server(workspace: &Workspace, reference: bool) -> Result<Server> {
     let mut command = if reference {
         let dir = workspace.root.join("tests/suites");
-        tools::npm_ci(&dir)?;
-        let mut node = Command::new("node");
+        tools::npm_ci(workspace, &dir)?;
+        let mut node = workspace.command("node");
         node.arg(dir.join("reference-server.mjs"));
         node
     } else {
-        Command::new(clients::example(workspace, "protocol_suites")?)
+        Command::new(programs::example(workspace, "protocol_suites")?)
     };
     for suite in &SUITES {
         command.arg(format!("--{}", suite.name)).arg("127.0.0.1:0");
@@ -181,7 +180,7 @@ fn cloned(workspace: &Workspace) -> Result<Option<PathBuf>> {
 }
 
 /// Copies the suite and puts the server's address into the copy.
-fn prepare(suite: &Path, copy: &Path, url: &str) -> Result<()> {
+fn prepare(workspace: &Workspace, suite: &Path, copy: &Path, url: &str) -> Result<()> {
     for name in FILES {
         let (from, to) = (suite.join(name), copy.join(name));
         let text = fs::read_to_string(&from)
@@ -189,7 +188,7 @@ fn prepare(suite: &Path, copy: &Path, url: &str) -> Result<()> {
         let text = changed(name, text, url)?;
         fs::write(&to, text).map_err(|e| Error::io(format!("writing {}", to.display()), e))?;
     }
-    tools::npm_ci(copy).map(drop)
+    tools::npm_ci(workspace, copy).map(drop)
 }
 
 fn changed(name: &str, mut text: String, url: &str) -> Result<String> {
@@ -208,7 +207,7 @@ fn run_one(workspace: &Workspace, suite: &Suite, copy: &Path) -> Result<u32> {
     let log = workspace.scratch("logs")?.join(format!("suite-{}.log", suite.name));
     // Not `npm test`: mocha as our direct child can be ended when it hangs. `--exit`, since the
     // suites leave WebSockets open.
-    let mut mocha = Command::new("node");
+    let mut mocha = workspace.command("node");
     mocha.args(["node_modules/mocha/bin/mocha", "--exit", "test-suite.js"]).current_dir(copy);
     let ended = process::run_logged(&mut mocha, &log, LIMIT);
     let bytes = fs::read(&log).map_err(|e| Error::io(format!("reading {}", log.display()), e))?;

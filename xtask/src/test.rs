@@ -1,12 +1,14 @@
 //! `cargo xtask test`: all tests, in named steps, with one summary at the end.
 //!
-//! A step that finds something missing fails, so that green always means tested. Only what
-//! its description calls optional may be skipped.
+//! What the steps need is there before the first one runs, so that green always means tested. Only the extra,
+//! which tests nothing that the others do not, may be left out.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::{Workspace, checks, clients, suites, tidy};
+use crate::outcome::Outcome;
+use crate::workspace::Workspace;
+use crate::{checks, clients, fuzz, needs, suites, tidy};
 
 const HELP: &str = "\
 Run all tests, step by step
@@ -18,23 +20,9 @@ Options:
   --only STEPS  Only these steps, in their usual order
   --list        Name the steps and what they do
 
-With CI=true missing tools are installed where possible (apt-get as root, cargo-deny).
+What the chosen steps need of the machine is looked for first. Root, and CI=true, have it installed;
+others are told in one list, with the command that gets it.
 ";
-
-/// How a step that did not fail ended.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It passed; perhaps with something that the summary should say.
-    Passed(Option<String>),
-    /// It could not run, and may be left out. Says why.
-    Skipped(String),
-}
-
-impl Outcome {
-    pub(crate) fn passed() -> Self {
-        Self::Passed(None)
-    }
-}
 
 struct Step {
     name: &'static str,
@@ -72,15 +60,15 @@ const STEPS: [Step; 11] = [
         run: checks::doc,
     },
     Step {
-        name: "wasm",
+        name: "pure",
         fast: false,
-        about: "the pure crates build for wasm32-unknown-unknown",
-        run: checks::wasm,
+        about: "the crates that only compute depend on no I/O, and build for wasm32 where it can be had",
+        run: checks::pure,
     },
     Step {
         name: "deny",
         fast: false,
-        about: "cargo-deny: licences, duplicates, origins; advisories if reachable",
+        about: "cargo-deny: licences, duplicates, origins, and advisories where a database can be had",
         run: checks::deny,
     },
     Step {
@@ -95,17 +83,12 @@ const STEPS: [Step; 11] = [
         about: "the chat demo on a cluster of two workers, in a real Chromium",
         run: clients::browser,
     },
+    Step { name: "fuzz", fast: false, about: "each fuzz target for 10 s", run: fuzz::step },
     Step {
         name: "suites",
         fast: false,
-        about: "the public protocol test suites (optional: their code must be reachable)",
+        about: "an extra: the public protocol suites, where their code can be had",
         run: suites::step,
-    },
-    Step {
-        name: "fuzz",
-        fast: false,
-        about: "each fuzz target for 10 s (optional: wants nightly Rust and cargo-fuzz)",
-        run: checks::fuzz,
     },
 ];
 
@@ -131,11 +114,17 @@ pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
         return Ok(());
     }
     let began = Instant::now();
+    let steps: Vec<&Step> = STEPS.iter().filter(|step| chosen(step, &options)).collect();
+    if !options.fast {
+        let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        needs::ensure(workspace, &names)?;
+    }
     let mut rows = Vec::new();
-    for step in STEPS.iter().filter(|step| chosen(step, &options)) {
+    for step in steps {
         println!("\n=== {}: {}", step.name, step.about);
         let started = Instant::now();
-        let result = lenient((step.run)(workspace), options.fast);
+        let ready = if options.fast { needs::ensure(workspace, &[step.name]) } else { Ok(()) };
+        let result = lenient(ready.and_then(|()| (step.run)(workspace)), options.fast);
         if let Err(error) = &result {
             println!("error: {error}");
         }
@@ -166,6 +155,7 @@ fn summarise(rows: &[(&str, Result<Outcome>, Duration)], total: Duration) -> Res
         let (word, note) = match result {
             Ok(Outcome::Passed(note)) => ("ok", note.clone().unwrap_or_default()),
             Ok(Outcome::Skipped(why)) => ("skipped", why.clone()),
+            Ok(Outcome::Extra(why)) => ("extra", format!("not run, and not needed: {why}")),
             Err(_) => {
                 failed.push(*name);
                 ("FAILED", format!("alone: cargo xtask test --only {name}"))

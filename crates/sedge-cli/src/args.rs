@@ -34,7 +34,7 @@ answers
   /            the chat demo, for browsers
   /socket.io/  Socket.IO; the files of the official client too, if they are found
   /health      200 while it serves, 503 while it drains
-  /metrics     counters for Prometheus, of the worker that is asked; --admin has those of all";
+  /metrics     counters for Prometheus, of all workers";
 
 const AFTER: &str = "\
 Where options come from:
@@ -52,7 +52,7 @@ Values:
 Examples:
   sedge                                      the demo at http://127.0.0.1:3000
   sedge status                               how its workers are doing
-  sedge --address-hash rendezvous --trusted-proxy 10.0.0.0/8 --forwarded x-forwarded-for
+  sedge --workers 4 --trusted-proxy 10.0.0.0/8 --forwarded x-forwarded-for
   sedge --listen 0.0.0.0:8080 --listen [::1]:8080
   sedge --no-demo --cors-origin https://example.com --cors-credentials
   sedge --config /etc/sedge.toml check-config

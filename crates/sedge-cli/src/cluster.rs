@@ -44,6 +44,7 @@ fn supervised(settings: &Settings) -> ClusterBuilder {
     routing.cookie = settings.cookie().map(|name| CookieKey::SessionId { name: name.to_owned() });
     let mut cluster = Cluster::builder()
         .version(env!("CARGO_PKG_VERSION"))
+        .metrics_from(|| logging::prometheus("sedge_cluster_log_lines_lost_total"))
         .node(own.node)
         .routing(routing)
         .activation(true)
@@ -81,19 +82,17 @@ fn supervised(settings: &Settings) -> ClusterBuilder {
 
 /// The life of a worker.
 async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
-    let (index, count) = (worker.index(), worker.count());
     let mut builder = settings.server().cluster(&worker);
     if let Shards::Count(shards) = settings.shards() {
         builder = builder.shards(shards);
     }
-    let made = serve::make(settings, builder, index, count)?;
+    let made = serve::make(settings, builder, Some(&worker))?;
     let serve::Made { server, options, draining, certificate } = made;
     if let Some(certificate) = certificate {
         worker.reread_by(move || certificate.reread());
     }
     tracing::info!(pid = std::process::id(), "worker starts");
-    let counted = server.clone();
-    worker.metrics_from(move || counted.metrics().prometheus() + &logging::prometheus());
+    worker.metrics_from(|| logging::prometheus("sedge_log_lines_lost_total"));
     let mut drains = worker.drains();
     tokio::spawn(async move {
         drains.wait().await;

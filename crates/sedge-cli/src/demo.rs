@@ -161,6 +161,7 @@ pub(crate) fn prepare(builder: ServerBuilder, place: Place) -> ServerBuilder {
 /// current runtime.
 pub(crate) fn install(io: &Server) {
     io.on_connect(async |socket: Socket, State(place): State<Place>| {
+        tracing::debug!(client = ?socket.handshake().address(), "somebody came");
         let (node, worker) = (&*place.node, place.worker);
         let served_by = ServedBy { node, worker, shard: socket.shard() };
         socket.emit("server", &served_by)

@@ -2,8 +2,9 @@
 //! below the path of Socket.IO is the library's and does not get here.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -14,6 +15,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use sedge::{PROMETHEUS_CONTENT_TYPE, ResponseBody, Server};
+use sedge_cluster::HostMetrics;
 use tower_service::Service;
 
 use crate::logging;
@@ -61,6 +63,8 @@ pub(crate) struct Routes {
 /// What is answered.
 pub(crate) struct Site {
     pub(crate) server: Server,
+    /// The metrics of all workers, if this is one.
+    pub(crate) host: Option<HostMetrics>,
     pub(crate) demo: bool,
     pub(crate) metrics: bool,
     /// Whether the official client is there for the page.
@@ -78,20 +82,27 @@ impl Routes {
 impl<B> Service<Request<B>> for Routes {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.site.answer(request.method(), request.uri().path(), request.headers())))
+        let site = Arc::clone(&self.site);
+        let (head, _) = request.into_parts();
+        Box::pin(async move { Ok(site.answer(&head.method, head.uri.path(), &head.headers).await) })
     }
 }
 
 impl Site {
     /// Bodies of answers to HEAD are left out by the HTTP server.
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<ResponseBody> {
+    async fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Response<ResponseBody> {
         let draining = self.draining.load(Ordering::Relaxed);
         let answer = self.find(path);
         // The server as a whole is asked about as `*` or `/`, whether or not there is a page.
@@ -113,11 +124,19 @@ impl Site {
                 respond(StatusCode::SERVICE_UNAVAILABLE, JSON, "{\"status\":\"draining\"}\n")
             }
             Answer::Health => respond(StatusCode::OK, JSON, "{\"status\":\"ok\"}\n"),
-            Answer::Metrics => respond(
-                StatusCode::OK,
-                PROMETHEUS_CONTENT_TYPE,
-                self.server.metrics().prometheus() + &logging::prometheus(),
-            ),
+            Answer::Metrics => {
+                respond(StatusCode::OK, PROMETHEUS_CONTENT_TYPE, self.metrics_text().await)
+            }
+        }
+    }
+
+    async fn metrics_text(&self) -> String {
+        match &self.host {
+            Some(host) => host.text().await.to_string(),
+            None => {
+                let own = self.server.metrics().prometheus();
+                own + &logging::prometheus("sedge_log_lines_lost_total")
+            }
         }
     }
 

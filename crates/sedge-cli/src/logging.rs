@@ -74,9 +74,8 @@ pub(crate) fn lines_lost() -> u64 {
     LOG.get().map_or(0, |log| log.failed.load(Ordering::Relaxed) + log.dropped())
 }
 
-/// The lost lines in Prometheus' text format.
-pub(crate) fn prometheus() -> String {
-    let name = "sedge_log_lines_lost_total";
+/// The lost lines in Prometheus' text format, by this name.
+pub(crate) fn prometheus(name: &str) -> String {
     let help = "Lines of the log that standard error did not take.";
     format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {}\n", lines_lost())
 }

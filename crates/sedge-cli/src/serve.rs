@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sedge::{ListenOptions, Listening, Server, ServerBuilder};
+use sedge_cluster::Worker;
 use sedge_cluster::signals::{Signal, Signals};
 
 use crate::client_files::ADVICE;
@@ -86,7 +87,7 @@ struct Running {
 }
 
 async fn start(settings: &Settings) -> Result<Running, Failure> {
-    let Made { server, options, draining, certificate } = make(settings, settings.server(), 0, 1)?;
+    let Made { server, options, draining, certificate } = make(settings, settings.server(), None)?;
     let mut listening = Vec::with_capacity(settings.listen.len());
     for address in &settings.listen {
         let opened = server.listen_with(*address, options.clone()).await;
@@ -108,17 +109,17 @@ pub(crate) struct Made {
     pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
-/// Makes a server that is one of so many workers, with everything the command adds to the library's.
+/// Makes a server, of this worker if it is one's, with everything the command adds to the library's.
 pub(crate) fn make(
     settings: &Settings,
     mut builder: ServerBuilder,
-    worker: u8,
-    workers: u16,
+    worker: Option<&Worker>,
 ) -> Result<Made, Failure> {
     let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
     let certificate = certificate.map_err(Failure::Tls)?;
     if settings.demo {
         let node = settings.node_name.clone().unwrap_or_else(host_name);
+        let (worker, workers) = worker.map_or((0, 1), |worker| (worker.index(), worker.count()));
         builder = demo::prepare(builder, Place { node, worker, workers });
     }
     let server = builder.build().map_err(|error| Failure::Start(error.to_string()))?;
@@ -128,6 +129,7 @@ pub(crate) fn make(
     let draining = Arc::new(AtomicBool::new(false));
     let routes = Routes::new(Site {
         server: server.clone(),
+        host: worker.map(Worker::host_metrics),
         demo: settings.demo,
         metrics: settings.metrics,
         client_found: settings.client_dir.is_some(),

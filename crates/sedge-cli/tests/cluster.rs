@@ -465,17 +465,40 @@ fn health_and_metrics_are_of_the_whole_host() {
     assert_eq!(health.status, 200);
     let health: Value = serde_json::from_str(health.text()).expect("JSON");
     assert_eq!((&health["status"], &health["ready"]), (&"serving".into(), &2.into()));
-    let metrics = http.get("/metrics");
-    for worker in ["0", "1"] {
-        for family in ["sedge_sessions", "sedge_bus_peers"] {
-            let line = format!("{family}{{worker=\"{worker}\"");
-            assert!(metrics.text().contains(&line), "{line}: {}", metrics.text());
+    // The port of the clients says the same as the admin address, whichever worker it comes to.
+    for address in [admin, host.at(), host.at()] {
+        let metrics = RawHttp::connect(address).get("/metrics");
+        for worker in ["0", "1"] {
+            for family in ["sedge_worker_up", "sedge_sessions", "sedge_bus_peers"] {
+                let line = format!("{family}{{worker=\"{worker}\"");
+                assert!(metrics.text().contains(&line), "{line}: {}", metrics.text());
+            }
+            let lost = format!("sedge_log_lines_lost_total{{worker=\"{worker}\"}} 0\n");
+            assert!(metrics.text().contains(&lost), "{}", metrics.text());
         }
+        assert!(metrics.text().contains("sedge_cluster_log_lines_lost_total 0\n"));
+        // Each family is named once, however many workers have it.
+        let types = metrics.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
     }
-    // Each family is named once, however many workers have it.
-    let types = metrics.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let names: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+}
+
+#[test]
+fn a_worker_without_a_supervisor_says_its_own_metrics() {
+    let base = free_ports(1);
+    let mut host = start(1, &["--worker-ports", &format!("127.0.0.1:{base}")]);
+    let mut kept = RawHttp::connect(SocketAddr::from(([127, 0, 0, 1], base)));
+    let _client = host.client_on(0);
+    assert!(kept.get("/metrics").text().contains("sedge_worker_up{worker=\"0\"} 1\n"));
+    host.sedge.signal(Signal::KILL);
+    host.sedge.wait_for_process();
+    let alone = || {
+        let metrics = kept.get("/metrics");
+        let text = metrics.text();
+        text.contains("sedge_sockets{worker=\"0\",") && !text.contains("sedge_worker_up")
+    };
+    assert!(eventually(PATIENCE, alone));
 }
 
 #[test]

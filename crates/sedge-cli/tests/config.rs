@@ -176,7 +176,7 @@ fn the_start_says_what_has_no_effect() {
     for words in [
         "sedge.toml:1: workers has no effect: `sedge serve` is one process",
         "--admin has no effect: `sedge serve` is one process",
-        "--trusted-proxy has no effect: `sedge serve`",
+        "--trusted-proxy has no effect: nothing says where proxies name the client",
         "--proxy-protocol has no effect: `sedge serve`",
         "SEDGE_RUN_DIR has no effect: `sedge serve`",
         "SEDGE_UPGRADE_TIMEOUT has no effect: with one transport there are no upgrades",
@@ -188,18 +188,50 @@ fn the_start_says_what_has_no_effect() {
     assert_eq!(log.matches("has no effect").count(), 6, "{log}");
 
     let file = "method = 'weighted'\nunix-mode = '660'\n";
-    let flags = ["--forwarded", "forwarded", "--trusted-proxy", "10.0.0.0/8"];
+    let flags = ["--trusted-proxy", "10.0.0.0/8"];
     let (code, _, stderr) = check(file, &flags, &[("SEDGE_NODE_NAME", "a"), ("SEDGE_DEMO", "off")]);
     assert_eq!(code, Some(0), "{stderr}");
     for words in [
         "sedge.toml:1: method: all workers weigh the same",
         "sedge.toml:2: unix-mode has no effect: there is no listen-unix",
-        "--forwarded has no effect: nothing depends on the client's address",
+        "--trusted-proxy has no effect: nothing says where proxies name the client",
         "SEDGE_NODE_NAME has no effect: only the demo shows it",
     ] {
         assert!(stderr.contains(words), "{words}: {stderr}");
     }
     assert_eq!(stderr.lines().count(), 4, "{stderr}");
+}
+
+#[test]
+fn the_application_is_told_the_client_that_a_trusted_proxy_names() {
+    for command in ["serve", "cluster"] {
+        for (trusted, told) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
+            let folder = Folder::new();
+            let mut program = sedge(&folder);
+            program.args([command, "--listen", "127.0.0.1:0", "--log-level", "sedge=debug"]);
+            program.args(["--trusted-proxy", trusted, "--forwarded", "x-forwarded-for"]);
+            if command == "cluster" {
+                program.args(["--workers", "2", "--run-dir", "run"]);
+            }
+            let server = Sedge::run(program, folder);
+            let mut http = RawHttp::connect(server.address);
+            let proxied = [("x-forwarded-for", "203.0.113.7")];
+            let target = "/socket.io/?EIO=4&transport=polling";
+            let open = http.request("GET", target, &proxied, b"");
+            let sid = open.text().split('"').nth(3).expect("OPEN names the session").to_owned();
+            let target = format!("{target}&sid={sid}");
+            http.post(&target, "40").expect(200, "ok");
+            assert!(http.get(&target).text().contains("\"server\""));
+            // Nobody is left to be let go in batches.
+            http.post(&target, "1").expect(200, "ok");
+            server.signal(Signal::TERM);
+            let log = server.wait().log;
+            let line = log.lines().find(|line| line.contains("somebody came"));
+            let line = line.unwrap_or_else(|| panic!("{log}"));
+            assert_eq!(line.contains("203.0.113.7"), told, "{line}");
+            assert_eq!(line.contains("127.0.0.1"), !told, "{line}");
+        }
+    }
 }
 
 #[test]

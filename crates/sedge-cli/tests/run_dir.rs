@@ -17,13 +17,16 @@ use std::time::Duration;
 
 use common::{Folder, Sedge, output, sedge};
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketType};
-use rustix::process::{Pid, Signal, Uid, geteuid, kill_process};
+use rustix::process::{Pid, Signal, Uid, geteuid, kill_process, test_kill_process};
 use rustix::thread::set_thread_res_uid;
 use sedge_testkit::{DEADLINE, RawHttp, eventually, free_ports};
 use serde_json::Value;
 
 /// Processes have to start and end on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the metrics say when the workers are on the bus.
+const LINKED: &str = "sedge_bus_peers{worker=\"0\"} 1\nsedge_bus_peers{worker=\"1\"} 1\n";
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -75,9 +78,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(mut command: Command, folder: Folder) -> Pair {
+    fn start(command: Command, folder: Folder) -> Pair {
+        Pair::start_at("127.0.0.1:0", command, folder)
+    }
+
+    fn start_at(listen: &str, mut command: Command, folder: Folder) -> Pair {
         let ports = free_ports(2);
-        command.args(["--workers", "2", "--listen", "127.0.0.1:0", "--no-demo"]);
+        command.args(["--workers", "2", "--listen", listen, "--no-demo"]);
         command.args(["--worker-ports", &format!("127.0.0.1:{ports}")]);
         Pair { sedge: Sedge::run(command, folder), ports }
     }
@@ -97,7 +104,7 @@ impl Pair {
     fn is_whole(&self) {
         let target = self.session();
         self.worker(0).post(&target, "40").expect(200, "ok");
-        let linked = || self.worker(0).get("/metrics").text().contains("sedge_bus_peers 1\n");
+        let linked = || self.worker(0).get("/metrics").text().contains(LINKED);
         assert!(eventually(PATIENCE, linked), "the bus");
     }
 }
@@ -152,26 +159,17 @@ fn nothing_needs_to_be_written() {
     if !is_root() {
         return;
     }
-    let folder = Folder::new();
-    let mut command = Command::new("unshare");
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
-    let mounts = "for at in / /run /tmp /dev/shm; do \
-                    if [ -d $at ]; then mount --bind $at $at; mount -o remount,ro,bind $at; fi; \
-                  done; exec \"$0\" \"$@\"";
-    command.args(["-m", "sh", "-ec", mounts, env!("CARGO_BIN_EXE_sedge")]);
-    let pair = Pair::start(command, folder);
+    let pair = Pair::start(on_read_only_mounts(), Folder::new());
     pair.is_whole();
     // By the same rule as the cluster itself: the port.
     let listen = pair.sedge.address.to_string();
     let ask = |words: &[&str]| output(&[words, &["--listen", &listen]].concat());
     let before = status(&ask(&["status", "--json"]));
     assert_eq!(before["state"], "serving", "{before:#}");
-    let pid = |status: &Value| status["workers"][1]["pid"].as_i64();
-    let worker = Pid::from_raw(pid(&before).expect("a process") as i32).expect("a process");
-    kill_process(worker, Signal::KILL).expect("it runs");
+    kill_process(worker(&before, 1).expect("a process"), Signal::KILL).expect("it runs");
     let replaced = || {
         let now = status(&ask(&["status", "--json"]));
-        now["workers"][1]["state"] == "ready" && pid(&now) != pid(&before)
+        now["workers"][1]["state"] == "ready" && worker(&now, 1) != worker(&before, 1)
     };
     assert!(eventually(PATIENCE, replaced), "{:#}", status(&ask(&["status", "--json"])));
     pair.is_whole();
@@ -179,6 +177,48 @@ fn nothing_needs_to_be_written() {
     let end = pair.sedge.wait();
     assert_eq!(end.code, Some(0), "{}", end.log);
     assert!(end.log.contains("it cannot be written to"), "{}", end.log);
+}
+
+/// The workers of a supervisor that was killed and those of its successor, without any file between them.
+#[test]
+fn a_successor_is_found_without_files_too() {
+    if !is_root() {
+        return;
+    }
+    let mut first = Pair::start(on_read_only_mounts(), Folder::new());
+    let listen = first.sedge.address.to_string();
+    let asked = output(&["status", "--json", "--listen", &listen]);
+    let orphans = [0, 1].map(|index| worker(&status(&asked), index).expect("a process"));
+    // They have somebody to serve.
+    let mut kept = [first.worker(0), first.worker(1)];
+    for http in &mut kept {
+        assert_eq!(http.get(POLLING).status, 200);
+    }
+    first.sedge.signal(Signal::KILL);
+    first.sedge.wait_for_process();
+    let second = Pair::start_at(&listen, on_read_only_mounts(), Folder::new());
+    let ended = || orphans.iter().all(|pid| test_kill_process(*pid).is_err());
+    assert!(eventually(PATIENCE, ended), "they let their clients go");
+    second.is_whole();
+    second.sedge.signal(Signal::TERM);
+    let end = second.sedge.wait();
+    assert_eq!(end.code, Some(0), "{}", end.log);
+    assert!(end.log.contains("workers of an earlier start still serve"), "{}", end.log);
+}
+
+fn worker(status: &Value, index: usize) -> Option<Pid> {
+    Pid::from_raw(status["workers"][index]["pid"].as_i64()? as i32)
+}
+
+/// The program where every file system is read-only.
+fn on_read_only_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    let mounts = "for at in / /run /tmp /dev/shm; do \
+                    if [ -d $at ]; then mount --bind $at $at; mount -o remount,ro,bind $at; fi; \
+                  done; exec \"$0\" \"$@\"";
+    command.args(["-m", "sh", "-ec", mounts, env!("CARGO_BIN_EXE_sedge")]);
+    command
 }
 
 /// The directory of the start in a run directory.

@@ -2,13 +2,16 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use common::{Folder, Sedge, sedge};
+use common::{Folder, Sedge, output, sedge};
+use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use sedge_testkit::{
+    DEADLINE, Endpoint, Form, Frame, PollingSession, RawHttp, RawWs, eventually, free_ports,
+};
 
 #[test]
 fn health_is_answered_over_tls() {
@@ -30,6 +33,16 @@ fn health_over_tls(arguments: &[&str]) {
     command.args(["--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]);
     let server = Sedge::run_with(command, folder, "https");
 
+    let mut stream = endpoint(server.address, &trusting(&made)).connect();
+    stream.send(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    // The end may come without TLS's own goodbye; the length says that it is whole.
+    let response = String::from_utf8(stream.read_to_end()).expect("text");
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(response.ends_with("{\"status\":\"ok\"}\n"), "{response}");
+}
+
+/// Trusts this certificate and no other.
+fn trusting(made: &CertifiedKey<KeyPair>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -38,19 +51,77 @@ fn health_over_tls(arguments: &[&str]) {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
-    let stream = TcpStream::connect(server.address).expect("the server accepts");
-    stream.set_read_timeout(Some(sedge_testkit::DEADLINE)).expect("a socket option");
-    let mut stream = StreamOwned::new(connection, stream);
-    stream
-        .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        .expect("the server reads");
-    let mut response = String::new();
-    // The end may come without TLS's own goodbye; the length says that it is whole.
-    let _ = stream.read_to_string(&mut response);
-    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
-    assert!(response.ends_with("{\"status\":\"ok\"}\n"), "{response}");
+    Arc::new(config)
+}
+
+fn endpoint(address: SocketAddr, config: &Arc<ClientConfig>) -> Endpoint {
+    let config = Arc::clone(config);
+    Endpoint::wrapped(
+        address,
+        Arc::new(move |tcp| {
+            let name = ServerName::try_from("localhost").expect("a name");
+            let connection = ClientConnection::new(Arc::clone(&config), name);
+            Box::new(StreamOwned::new(connection.expect("a connection"), tcp))
+        }),
+    )
+}
+
+/// Worker 1 has connections of worker 0's sessions, and cannot pass them on: it has taken TLS off.
+#[test]
+fn a_worker_that_is_drained_breaks_no_session_of_another_one() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let folder = Folder::new();
+    let cert = folder.write("cert.pem", &made.cert.pem());
+    let key = folder.write("key.pem", &made.signing_key.serialize_pem());
+    let (ports, admin) = (free_ports(2), SocketAddr::from(([127, 0, 0, 1], free_ports(1))));
+    let (worker_ports, admin_address) = (format!("127.0.0.1:{ports}"), admin.to_string());
+    let mut command = sedge(&folder);
+    command.args(["cluster", "--workers", "2", "--run-dir", "run", "--listen", "127.0.0.1:0"]);
+    command.args(["--worker-ports", &worker_ports, "--admin", &admin_address]);
+    command.args(["--tls-cert", &cert, "--tls-key", &key]);
+    let server = Sedge::run_with(command, folder, "https");
+    let config = trusting(&made);
+    let at = |worker: u16| endpoint(SocketAddr::from(([127, 0, 0, 1], ports + worker)), &config);
+
+    let sessions: Vec<_> =
+        (0..6).map(|_| PollingSession::open(at(0), "/socket.io/", Form::V4)).collect();
+    let poll = |session: &PollingSession| {
+        let mut http = RawHttp::connect(at(1));
+        http.send("GET", &session.target, &[], b"");
+        http
+    };
+    let polls: Vec<_> = sessions.iter().map(poll).collect();
+    let upgraded = PollingSession::open(at(0), "/socket.io/", Form::V4);
+    let target = upgraded.target.replace("polling", "websocket");
+    let mut socket = RawWs::upgrade(RawHttp::connect(at(1)), &target, &[], b"");
+    socket.send("2probe");
+    assert_eq!(socket.receive(), Frame::Text("3probe".to_owned()));
+    socket.send("5");
+    let gauge = |name: &str, worker: u8| -> u64 {
+        let metrics = RawHttp::connect(admin).get("/metrics");
+        let begin = format!("{name}{{worker=\"{worker}\"");
+        let samples = metrics.text().lines().filter(|line| line.starts_with(&begin));
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    assert!(eventually(DEADLINE, || gauge("sedge_polls_waiting", 0) == 6));
+
+    let run_dir = server.folder().join("run").to_str().expect("UTF-8").to_owned();
+    assert!(output(&["drain", "1", "--run-dir", &run_dir]).status.success());
+    for mut http in polls {
+        http.receive().expect(200, "6");
+    }
+    // A WebSocket is let go as those of the worker's own sessions are.
+    while let Frame::Text(_) = socket.receive() {}
+    // The sessions go on, by another connection.
+    for session in &sessions {
+        RawHttp::connect(at(0)).post(&session.target, "40").expect(200, "ok");
+    }
+    let replaced = || {
+        let status = output(&["status", "--json", "--run-dir", &run_dir]);
+        String::from_utf8_lossy(&status.stdout).contains("ended with status 0")
+    };
+    // A process has to end and another one to start.
+    assert!(eventually(DEADLINE * 3, replaced));
 }
 
 #[test]

@@ -69,6 +69,7 @@ pub struct ClusterBuilder {
     pub(crate) start_patience: Duration,
     pub(crate) pass_queue_max: usize,
     pub(crate) bus: BusSettings,
+    pub(crate) metrics: Vec<Box<dyn Fn() -> String>>,
     pub(crate) on_serving: Option<OnServing>,
 }
 
@@ -130,6 +131,7 @@ impl Default for ClusterBuilder {
             start_patience: DEFAULT_START_PATIENCE,
             pass_queue_max: DEFAULT_PASS_QUEUE_MAX,
             bus: BusSettings::default(),
+            metrics: Vec::new(),
             on_serving: None,
         }
     }
@@ -314,6 +316,13 @@ impl ClusterBuilder {
             queue_bytes_max: queue_max,
             stall_timeout_ms: stall_timeout.as_millis() as u64,
         };
+        self
+    }
+
+    /// Adds to the metrics of the host a text in Prometheus' text format, which the supervisor asks for. Its
+    /// families must be none of the workers'.
+    pub fn metrics_from(mut self, ask: impl Fn() -> String + 'static) -> Self {
+        self.metrics.push(Box::new(ask));
         self
     }
 

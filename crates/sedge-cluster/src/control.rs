@@ -38,7 +38,7 @@ pub fn status(run_dir: &Path) -> Result<Status, ControlError> {
     match ask(run_dir, &Command::Status)? {
         Answer::Status(status) => Ok(*status),
         Answer::Refused { reason } => Err(ControlError::Refused(reason)),
-        Answer::Done => Err(ControlError::Unknown),
+        Answer::Done | Answer::Metrics { .. } => Err(ControlError::Unknown),
     }
 }
 
@@ -57,7 +57,7 @@ fn begin(run_dir: &Path, command: &Command) -> Result<(), ControlError> {
     match ask(run_dir, command)? {
         Answer::Done => Ok(()),
         Answer::Refused { reason } => Err(ControlError::Refused(reason)),
-        Answer::Status(_) => Err(ControlError::Unknown),
+        Answer::Status(_) | Answer::Metrics { .. } => Err(ControlError::Unknown),
     }
 }
 
@@ -97,8 +97,8 @@ fn connect(run_dir: &Path) -> Result<UnixStream, ControlError> {
             _ => return Err(ControlError::NoAnswer(error)),
         }
     }
-    let [first, ..] = paths;
-    Err(ControlError::NotRunning(first))
+    let first = paths.into_iter().next();
+    Err(ControlError::NotRunning(first.unwrap_or_else(|| run_dir.to_owned())))
 }
 
 /// Root may ask every cluster; everybody else only asks their own.

@@ -53,4 +53,4 @@ pub use passed::{Passed, Stream};
 pub use run_dir::default_run_dir;
 
 pub use wire::control::{Stats, WORKER_VARIABLE};
-pub use worker::{Connections, Drains, NotPassed, PassReason, Siblings, Worker};
+pub use worker::{Connections, Drains, HostMetrics, NotPassed, PassReason, Siblings, Worker};

@@ -176,6 +176,12 @@ pub(crate) const COMMAND_BYTES_MAX: usize = 4096;
 /// Bytes of an answer there: 256 workers at about 400 bytes.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of an answer with the metrics of a host: 256 workers with far more than the server's.
+pub(crate) const HOST_METRICS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long a worker says the same metrics of the host again: whoever asks often costs all workers little.
+pub(crate) const HOST_METRICS_FRESH: Duration = Duration::from_secs(1);
+
 /// For a request to arrive and to be answered.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -66,10 +66,13 @@ fn default_parent() -> PathBuf {
 
 /// Where the control socket of a run directory can be: in it, in this user's own directory inside, or in
 /// the abstract namespace.
-pub(crate) fn control_paths(run_dir: &Path) -> [PathBuf; 3] {
+pub(crate) fn control_paths(run_dir: &Path) -> Vec<PathBuf> {
+    if local::is_abstract(run_dir) {
+        return vec![control_path(run_dir)];
+    }
     let absolute = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
-    [absolute.clone(), absolute.join(private_name()), local::abstract_name(&absolute)]
-        .map(|directory| control_path(&directory))
+    let places = [absolute.clone(), absolute.join(private_name()), local::abstract_name(&absolute)];
+    places.iter().map(|directory| control_path(directory)).collect()
 }
 
 /// The path of the control socket.
@@ -160,6 +163,9 @@ impl RunDirectory {
             )),
             None => Trouble::Io(error),
         })?;
+        if has_orphans(&path) {
+            tell_of_orphans();
+        }
         let own = path.join(format!("{start:016x}"));
         Ok(RunDirectory { path, own, _held: vec![lock.into()] })
     }
@@ -363,14 +369,26 @@ fn remove_abandoned(path: &Path) {
             rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
         });
         if held {
-            tracing::warn!(
-                "workers of an earlier start still serve: as soon as this one's do, they let their \
-                 clients go, and the two do not hear one another until then"
-            );
+            tell_of_orphans();
         } else {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+fn tell_of_orphans() {
+    tracing::warn!(
+        "workers of an earlier start still serve: as soon as this one's do, they let their clients go, \
+         and the two do not hear one another until then"
+    );
+}
+
+/// Whether workers of an earlier start have abstract names below this one.
+fn has_orphans(path: &Path) -> bool {
+    let prefix = format!("{}/", local::shown(path));
+    let names = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut below = names.lines().filter_map(|line| line.split_once(&prefix)).map(|(_, name)| name);
+    below.any(|name| name.contains('/'))
 }
 
 #[cfg(test)]

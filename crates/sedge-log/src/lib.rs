@@ -46,6 +46,31 @@ impl Throttle {
     }
 }
 
+/// Whether the program has no subscriber, so that whatever is logged gets lost.
+pub fn nobody_listens() -> bool {
+    tracing::dispatcher::get_default(tracing::Dispatch::is::<tracing::subscriber::NoSubscriber>)
+}
+
+/// Says a line on standard error, for what has to be seen where [nobody listens](nobody_listens). Whether it
+/// can be written there is nobody's concern.
+pub fn to_stderr(words: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "sedge: {words}");
+}
+
+/// `tracing::warn!` that goes to [standard error](to_stderr) if [nobody listens](nobody_listens). For mistakes
+/// of the application's author that show once.
+#[macro_export]
+macro_rules! warn_seen {
+    ($($words:tt)+) => {
+        if $crate::nobody_listens() {
+            $crate::to_stderr(format_args!($($words)+));
+        } else {
+            $crate::tracing::warn!($($words)+);
+        }
+    };
+}
+
 /// `tracing::warn!` at most once a [period](PERIOD) for this place in the code. The field `left_out` says
 /// how many there were since the last line, if there were any.
 #[macro_export]

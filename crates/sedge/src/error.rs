@@ -3,8 +3,13 @@
 //! None of these close a connection: a peer's faults do that, and are told to `on_disconnect`
 //! handlers as a [`DisconnectReason`](crate::DisconnectReason).
 
+mod handler;
+
 use std::fmt;
 
+pub(crate) use handler::{Blame, Failure, Fault};
+pub use handler::{HandlerError, HandlerErrorKind};
+use sedge_adapter::JoinError;
 use sedge_protocol::socketio::{ArgsError, EncodeError, Value};
 use serde::Serialize;
 
@@ -58,6 +63,21 @@ pub enum EmitError {
     /// sockets of this process, and no others.
     #[error("the event is too long for the bus: {0} bytes")]
     TooLong(usize),
+}
+
+/// Why a socket did not join a room.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinRoomError {
+    /// The socket is not connected any more.
+    #[error("the socket is not connected")]
+    NotConnected,
+    /// A limit does not let it; rooms named before the one at fault have been joined.
+    #[error(transparent)]
+    Limit(#[from] JoinError),
+    /// The shard's command queue is full.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
 }
 
 /// A shard has more commands waiting than it may, or has ended with the server.
@@ -241,50 +261,6 @@ pub enum ExtractError {
     Other(String),
 }
 
-/// A handler did not do its work. It is logged, counted, and given to the hook of
-/// [`ServerBuilder::on_error`](crate::ServerBuilder::on_error); the socket stays connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandlerError {
-    pub(crate) event: Box<str>,
-    pub(crate) kind: HandlerErrorKind,
-}
-
-/// What kept a handler from doing its work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandlerErrorKind {
-    /// It was not called because one of its arguments could not be made: most often the client
-    /// sent something else than [`Data`](crate::extract::Data) asked for.
-    #[error("the handler was not called: {0}")]
-    Extract(#[from] ExtractError),
-    /// It returned an error.
-    #[error("the handler failed: {0}")]
-    Failed(String),
-    /// It panicked.
-    #[error("the handler panicked: {0}")]
-    Panicked(String),
-}
-
-impl HandlerError {
-    /// The event's name; `connect` and `disconnect` for those handlers, and `middleware`.
-    pub fn event(&self) -> &str {
-        &self.event
-    }
-
-    /// What happened.
-    pub fn kind(&self) -> &HandlerErrorKind {
-        &self.kind
-    }
-}
-
-impl fmt::Display for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event {:?}: {}", self.event, self.kind)
-    }
-}
-
-impl std::error::Error for HandlerError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,15 +288,5 @@ mod tests {
         let reason = sedge_adapter::MissingReason::Left;
         error.missing_responders.push(MissingResponder { name: "worker 2".into(), reason });
         assert!(error.to_string().ends_with("those of worker 2 (it has left)"), "{error}");
-    }
-
-    #[test]
-    fn a_handler_error_names_the_event() {
-        let kind = HandlerErrorKind::Extract(ExtractError::from(ArgsError::Missing(1)));
-        let error = HandlerError { event: "say".into(), kind };
-        assert_eq!(
-            error.to_string(),
-            "event \"say\": the handler was not called: missing argument 1"
-        );
     }
 }

@@ -85,10 +85,10 @@ pub use api::emitter::SocketEmitter;
 pub use api::operator::{Applied, BroadcastOperator};
 pub use api::remote::{FetchSockets, RemoteAck, RemoteSocket};
 pub use api::server_side::ServerSideAck;
-pub use api::socket::JoinRoomError;
 pub use error::{
     AckError, BroadcastAckError, BuildError, ConnectError, EmitError, ExtractError, HandlerError,
-    HandlerErrorKind, IncompleteError, NamespaceError, Overloaded, ServerSideEmitError,
+    HandlerErrorKind, IncompleteError, JoinRoomError, NamespaceError, Overloaded,
+    ServerSideEmitError,
 };
 pub use gather::responders::MissingResponder;
 pub use handler::{Handler, HandlerOutput};

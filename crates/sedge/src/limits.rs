@@ -75,6 +75,13 @@ pub const BUS_REQUESTS_MAX: usize = 65_536;
 /// No connection can be slowed down for them, as it is for [`EVENTS_WAITING_BYTES_MAX`].
 pub const SERVER_SIDE_IN_FLIGHT_MAX: usize = 10_000;
 
+/// Kinds of mistakes of handlers, by event and cause, that are told apart in the log. Events have names that
+/// clients may make up; what is beyond this is one kind.
+pub(crate) const COMPLAINTS_MAX: usize = 256;
+
+/// Bytes of an error that the log shows: it may contain what a client has sent, up to a whole message.
+pub(crate) const COMPLAINT_WORDS_MAX: usize = 500;
+
 /// Bytes of one part of an answer to another process that asks for sockets, or the longest message of the
 /// bus if that is less. A list of sockets may take any number of parts.
 ///

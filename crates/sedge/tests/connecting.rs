@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use common::{Fixture, notes};
 use sedge::extract::{Auth, Data, Extension, State};
-use sedge::{ConnectError, DisconnectReason, Server, Socket, Value};
+use sedge::limits::RoomLimits;
+use sedge::{ConnectError, DisconnectReason, JoinError, Server, Socket, Value};
 use sedge_testkit::{RawHttp, SioClient};
 
 #[test]
@@ -108,13 +109,50 @@ fn handlers_added_in_a_middleware_work() {
     let server = Fixture::new();
     server.io.middleware(async |socket: Socket| {
         assert!(socket.emit("too early", &()).is_err());
-        assert!(socket.join("too early").is_err());
         socket.on("hi", async |socket: Socket| socket.emit("hi", &()));
         Ok::<_, ConnectError>(())
     });
     let (mut client, _) = server.client();
     client.send(r#"2["hi"]"#);
     client.expect(r#"2["hi"]"#);
+}
+
+#[test]
+fn rooms_joined_in_a_middleware_are_joined_when_the_socket_connects() {
+    for version in [3, 4] {
+        let limits = RoomLimits { rooms_per_member: 3, name_len_max: 10, ..RoomLimits::default() };
+        let builder = Server::builder().shards(1).allow_eio3(true).room_limits(limits);
+        let server = Fixture::with(builder);
+        server.io.middleware(async |socket: Socket| {
+            tokio::task::yield_now().await;
+            assert_eq!(socket.join(["a", "b", "b", "c"]), Ok(()));
+            assert_eq!(socket.join(["a", "d"]), Err(JoinError::TooManyRooms { limit: 3 }.into()));
+            socket.leave("b").expect("it is never too much");
+            let too_long = JoinError::NameTooLong { len: 11, limit: 10 };
+            assert_eq!(socket.join("12345678901"), Err(too_long.into()));
+            let id = socket.id().as_str().into();
+            assert_eq!(socket.rooms().await, [id, "a".into(), "c".into()]);
+            Ok::<_, ConnectError>(())
+        });
+        server.io.on_connect(async |socket: Socket| {
+            let rooms: Vec<String> =
+                socket.rooms().await[1..].iter().map(ToString::to_string).collect();
+            socket.emit("rooms", &rooms)
+        });
+        let target = format!("/socket.io/?EIO={version}&transport=websocket");
+        let mut client = SioClient::open_at(server.address, &target);
+        match version {
+            3 => client.expect("0"),
+            _ => drop(client.join("/")),
+        }
+        client.expect(r#"2["rooms",["a","c"]]"#);
+        server.io.to("c").emit("to the room", &()).unwrap();
+        client.expect(r#"2["to the room"]"#);
+        server.io.to("b").emit("to another", &()).unwrap();
+        server.io.to("a").emit("again", &()).unwrap();
+        client.expect(r#"2["again"]"#);
+        assert_eq!(server.io.metrics().total.handler_errors, 0);
+    }
 }
 
 fn reasons(server: &Fixture) -> common::Notes<(String, &'static str)> {

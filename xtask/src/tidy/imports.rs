@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::finding::{Finding, Kind};
 use super::source;
-use super::{Finding, Kind};
 
 /// So many files that belong closely together may know one another.
 const CIRCLE_FILES: usize = 3;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Finding, Kind};
+use super::finding::{Finding, Kind};
 
 /// Checks every link outside of code.
 pub(super) fn check(root: &Path, path: &str, content: &str, findings: &mut Vec<Finding>) {

@@ -3,8 +3,8 @@
 //! Whoever looks for the limits of a crate, or for everything that goes on at the same time, finds all of
 //! it in one file. Only what is shipped has to hold this, not its tests.
 
+use super::finding::{Finding, Kind};
 use super::source;
-use super::{Finding, Kind};
 
 /// Checks one file.
 pub(super) fn check(path: &str, content: &str, findings: &mut Vec<Finding>) {

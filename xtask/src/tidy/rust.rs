@@ -3,8 +3,8 @@
 //! Braces are matched in blanked code. That finds every function that is written out; what macros make
 //! is not seen.
 
+use super::finding::{Finding, Kind};
 use super::source::{blank, is_word, line_of};
-use super::{Finding, Kind};
 
 const FILE_LINES: usize = 800;
 const FUNCTION_LINES: usize = 70;

@@ -1,6 +1,6 @@
 //! Words that no file may have: leftovers, paths of one machine, registries that others lack.
 
-use super::{Finding, Kind};
+use super::finding::{Finding, Kind};
 
 /// Leftovers, matched as whole words. Put together here so that this file passes its own check.
 const LEFTOVERS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("dbg", "!(")];

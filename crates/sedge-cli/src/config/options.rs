@@ -97,6 +97,20 @@ pub(crate) static OPTIONS: [Spec; 44] = [
         "Threads of a process that serve; auto: one for each processor, in a cluster one",
     ),
     spec(
+        LISTENING,
+        "trusted-proxy",
+        List("NETWORK"),
+        None,
+        "Believe proxies from there, such as 10.0.0.0/8; can be repeated",
+    ),
+    spec(
+        LISTENING,
+        "forwarded",
+        One("HEADER"),
+        Some("none"),
+        "Where trusted proxies name the client: x-forwarded-for, forwarded or none",
+    ),
+    spec(
         PROTOCOL,
         "path",
         One("PATH"),
@@ -247,20 +261,6 @@ pub(crate) static OPTIONS: [Spec; 44] = [
         One("HASH"),
         None,
         "Tie clients to workers by address: ip-hash, consistent or rendezvous",
-    ),
-    spec(
-        CLUSTER,
-        "trusted-proxy",
-        List("NETWORK"),
-        None,
-        "Believe proxies from there, such as 10.0.0.0/8; can be repeated",
-    ),
-    spec(
-        CLUSTER,
-        "forwarded",
-        One("HEADER"),
-        Some("none"),
-        "Where trusted proxies name the client: x-forwarded-for, forwarded or none",
     ),
     spec(
         CLUSTER,

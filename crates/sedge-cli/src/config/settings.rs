@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sedge::{
-    ConfigError, Cookie, Cors, HttpCompression, PerMessageDeflate, Server, ServerBuilder, Transport,
+    ConfigError, Cookie, Cors, HttpCompression, PerMessageDeflate, Proxies, Server, ServerBuilder,
+    Transport,
 };
 
 use sedge_sticky::forwarded::Header;
@@ -137,6 +138,7 @@ impl Settings {
             .outbox_bytes_max(own.outbox_limit.0)
             .slow_client_timeout(own.slow_client_timeout)
             .head_timeout(own.head_timeout)
+            .trusted_proxies(self.proxies())
             .body_timeout(own.body_timeout);
         if let Shards::Count(count) = own.shards {
             builder = builder.shards(count);
@@ -160,6 +162,16 @@ impl Settings {
             builder = builder.cors(cors.credentials(own.cors_credentials));
         }
         builder
+    }
+
+    /// Whom the application is told as the client.
+    fn proxies(&self) -> Proxies {
+        let routing = &self.cluster.routing;
+        Proxies {
+            trusted: routing.trusted.clone(),
+            trust_unix: routing.trust_unix,
+            header: routing.forwarded,
+        }
     }
 
     /// Whether nothing is listened on but the sockets of a service manager.

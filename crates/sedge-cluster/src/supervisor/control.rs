@@ -11,6 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::slot::Order;
 use super::state::Supervisor;
 use crate::accept;
+use crate::admin::Host as _;
 use crate::error::ClusterError;
 use crate::limits::{COMMAND_BYTES_MAX, COMMAND_TIMEOUT};
 use crate::local;
@@ -55,7 +56,7 @@ async fn answer(supervisor: &Supervisor, stream: UnixStream) -> io::Result<()> {
     let mut line = String::new();
     BufReader::new(read).take(COMMAND_BYTES_MAX as u64).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(command) => supervisor.command(&command),
+        Ok(command) => supervisor.command(&command).await,
         Err(error) => refused(format!("no command: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
@@ -68,9 +69,10 @@ fn refused(reason: impl Into<String>) -> Answer {
 }
 
 impl Supervisor {
-    fn command(&self, command: &Command) -> Answer {
+    async fn command(&self, command: &Command) -> Answer {
         match *command {
             Command::Status => Answer::Status(Box::new(self.status())),
+            Command::Metrics => Answer::Metrics { text: self.metrics().await },
             Command::Drain { worker: None } => {
                 tracing::info!("told to end, on the control socket: clients are being closed");
                 self.leave();

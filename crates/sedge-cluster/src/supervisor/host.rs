@@ -63,6 +63,9 @@ impl Supervisor {
         self.connection_metrics(&mut text);
         self.routing_metrics(&mut text);
         worker_metrics(&mut text, &status);
+        for more in &self.settings.metrics {
+            text.0.push_str(&more());
+        }
         text.0
     }
 

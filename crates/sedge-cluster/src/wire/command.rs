@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "command", rename_all = "snake_case")]
 pub(crate) enum Command {
     Status,
+    /// The metrics of the host.
+    Metrics,
     /// Ends the cluster in order, or replaces one worker.
     Drain {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,6 +28,10 @@ pub(crate) enum Command {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum Answer {
     Status(Box<Status>),
+    /// In Prometheus' text format.
+    Metrics {
+        text: String,
+    },
     /// It has begun.
     Done,
     Refused {
@@ -154,6 +160,7 @@ mod tests {
     fn requests_are_written_as_documented() {
         let wanted = [
             (r#"{"command":"status"}"#, Command::Status),
+            (r#"{"command":"metrics"}"#, Command::Metrics),
             (r#"{"command":"drain"}"#, Command::Drain { worker: None }),
             (r#"{"command":"drain","worker":3}"#, Command::Drain { worker: Some(3) }),
             (r#"{"command":"stop"}"#, Command::Stop),

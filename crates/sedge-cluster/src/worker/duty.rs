@@ -159,8 +159,7 @@ async fn supervised(duty: &Arc<Duty>) {
 }
 
 async fn say_metrics(duty: &Duty, request: u64) -> io::Result<()> {
-    let ask = duty.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut text = ask.map(|ask| ask()).unwrap_or_default();
+    let mut text = duty.own_metrics();
     if text.len() > METRICS_BYTES_MAX {
         sedge_log::warn_rarely!(
             bytes = text.len(),

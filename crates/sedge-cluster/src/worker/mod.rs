@@ -2,6 +2,7 @@
 
 mod connections;
 mod duty;
+mod host;
 mod siblings;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::wire::control::{self, PROTOCOL, Secret, Stats, ToSupervisor, ToWorker
 use crate::{run_dir, tasks};
 
 pub use connections::Connections;
+pub use host::HostMetrics;
 pub use siblings::{NotPassed, PassReason, Siblings};
 
 /// The exit status of a worker that ends because its supervisor is gone before it was ready.
@@ -56,7 +58,7 @@ pub struct Worker {
 pub(crate) struct Duty {
     channel: Channel,
     stats: Mutex<StatsSource>,
-    metrics: Mutex<Option<MetricsSource>>,
+    metrics: Mutex<Vec<MetricsSource>>,
     progress: Mutex<Option<ProgressSource>>,
     reread: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// The last heartbeat that has come.
@@ -155,11 +157,11 @@ impl Worker {
         *self.duty.stats() = StatsSource::Asked(Arc::new(ask));
     }
 
-    /// Has this worker's metrics asked for, in Prometheus' text format, whenever somebody wants those of
+    /// Adds to this worker's metrics a text in Prometheus' text format, asked for whenever somebody wants those of
     /// the host. The supervisor adds the label `worker`. The function must not block.
     pub fn metrics_from(&self, ask: impl Fn() -> String + Send + Sync + 'static) {
         let mut metrics = self.duty.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        *metrics = Some(Arc::new(ask));
+        metrics.push(Arc::new(ask));
     }
 
     /// Has the progress of this worker's work looked at before each heartbeat is answered, so that a
@@ -176,6 +178,11 @@ impl Worker {
     pub fn reread_by(&self, reread: impl Fn() + Send + Sync + 'static) {
         let reread: Arc<dyn Fn() + Send + Sync> = Arc::new(reread);
         *self.duty.reread.lock().unwrap_or_else(PoisonError::into_inner) = Some(reread);
+    }
+
+    /// The metrics of all workers of this host, for whoever asks this one.
+    pub fn host_metrics(&self) -> HostMetrics {
+        HostMetrics::new(self.index, Arc::clone(&self.duty))
     }
 
     /// Tells when the worker is to close its clients and end.
@@ -227,6 +234,12 @@ impl Duty {
             StatsSource::Asked(ask) => Arc::clone(ask),
         };
         Some(ask())
+    }
+
+    /// The metrics of this worker, from all who add to them.
+    fn own_metrics(&self) -> String {
+        let sources = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sources.iter().map(|ask| ask()).collect()
     }
 
     async fn say(&self, message: &ToSupervisor) -> io::Result<()> {

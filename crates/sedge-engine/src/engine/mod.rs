@@ -32,6 +32,7 @@ use crate::worker::Worker;
 use crate::worker::command::{Adoption, Command, Forwarded, ShardHandle};
 use crate::worker::driver::Driver;
 use crate::worker::listen::{ListenOptions, Listening};
+use crate::worker::relay::Relays;
 
 /// An Engine.IO server. Cheap to clone; any thread may use it.
 ///
@@ -195,6 +196,21 @@ impl<A: Application> Engine<A> {
         self.inner.shards.iter().map(|shard| shard.metrics.progress.get())
     }
 
+    /// Lets some clients go whose connections are here while a sibling serves them: polls that wait are
+    /// answered, WebSockets end. Returns how many were told to, which is fewer only if there are no
+    /// more.
+    pub async fn release_relays(&self, count: usize) -> usize {
+        let mut released = 0;
+        for shard in self.inner.shards.iter() {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::ReleaseRelays(count - released, reply);
+            if count > released && shard.sender.send(command).await.is_ok() {
+                released += answer.await.unwrap_or(0);
+            }
+        }
+        released
+    }
+
     /// Open sessions on all shards.
     pub fn session_count(&self) -> u64 {
         self.metrics().iter().map(Metrics::sessions).sum()
@@ -256,7 +272,7 @@ fn run_shard<A: Application>(
     let done = runtime.block_on(async {
         let shard = Shard::new(index, Arc::clone(config), config.sid_codec(), metrics);
         let app = make(shard.clone());
-        let worker = Rc::new(Worker { shard, app, shards, refusing });
+        let worker = Rc::new(Worker { shard, app, shards, refusing, relays: Relays::default() });
         // The engine waits for this, so somebody is there to receive it.
         let _ = started.send(Ok(()));
         // One turn may write to every connection; tokio's budget of 128 operations per task would
@@ -305,6 +321,10 @@ async fn serve_commands<A: Application>(
                         sedge_log::warn_rarely!(%error, "a connection cannot be registered")
                     }
                 }
+            }
+            Command::AnswerPoll(sid) => worker.answer_poll(&sid),
+            Command::ReleaseRelays(count, reply) => {
+                let _ = reply.send(worker.relays.release(count));
             }
             Command::Listen(address, options, reply) => {
                 let started = listener::start(worker, address, options);
@@ -356,11 +376,12 @@ impl<A: Application> Worker<A> {
         for key in keys {
             shard.close(key);
         }
+        self.relays.release(usize::MAX);
         loop {
             // At least once: polls that waited have their answers now, but it is their connections'
             // tasks that write them.
             tokio::time::sleep(Duration::from_millis(5)).await;
-            if shard.session_count() == 0 && farewell::lingering() == 0 {
+            if !self.has_clients() {
                 return;
             }
             if began.elapsed() > LAST_POLL {
@@ -369,8 +390,13 @@ impl<A: Application> Worker<A> {
         }
     }
 
+    /// Whether somebody has not been told yet that this is the end.
+    fn has_clients(&self) -> bool {
+        self.shard.session_count() > 0 || farewell::lingering() > 0 || self.relays.count() > 0
+    }
+
     async fn last_commands(&self, commands: &mut mpsc::Receiver<Command<A>>) {
-        while self.shard.session_count() > 0 || farewell::lingering() > 0 {
+        while self.has_clients() {
             match tokio::time::timeout(Duration::from_millis(5), commands.recv()).await {
                 Ok(Some(Command::Application(command))) => self.app.on_command(command),
                 // Everything else is for sessions that are ending; dropping it says so.

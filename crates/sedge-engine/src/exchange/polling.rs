@@ -23,6 +23,7 @@ use crate::limits::HELD_LOOK;
 use crate::shard::Shard;
 use crate::shard::conn::{Conn, PollAnswer};
 use crate::worker::Worker;
+use crate::worker::command::Command;
 
 impl<A: Application> Worker<A> {
     /// Opens a session. In version 4 the response carries the OPEN packet and whatever the application
@@ -83,6 +84,27 @@ impl<A: Application> Worker<A> {
         // Only now: if a hook has panicked, the client does not get what it waited for.
         guard.disarm();
         response
+    }
+
+    /// Has the GET of a session answered now, if one waits; on whichever shard it is.
+    pub(crate) fn answer_poll(&self, sid: &SessionId) {
+        let inner = &self.shard.0;
+        let Some(owner) = inner.codec.decode(sid) else { return };
+        let shard = usize::from(owner.shard);
+        if shard != inner.index {
+            // If its queue is full, the client has to wait as everybody does.
+            let _ = self
+                .shards
+                .get(shard)
+                .map(|shard| shard.sender.try_send(Command::AnswerPoll(*sid)));
+            return;
+        }
+        let now = self.shard.now();
+        self.shard.with_state(|state, env| {
+            if let Some(key) = state.find(sid) {
+                state.input(env, now, key, Input::GetHurried);
+            }
+        });
     }
 
     fn begin_get(

@@ -5,9 +5,6 @@
 //! passes it on in its turn. What cannot be passed, such as a TLS connection, stays where it is, and
 //! the sibling is given one end of a socket pair in its place.
 
-use std::io;
-use std::os::unix::net::UnixStream;
-
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
@@ -26,6 +23,7 @@ use crate::net::io::{Detached, Io, PassedStream};
 use crate::net::passed::{NotPassed, Passed};
 use crate::tasks;
 use crate::worker::Worker;
+use crate::worker::relay::Relay;
 use crate::worker::tunnel::Tunnel;
 
 impl<A: Application> Worker<A> {
@@ -61,7 +59,7 @@ impl<A: Application> Worker<A> {
             Ok(Detached::Socket(stream)) => stream,
             Ok(Detached::Other(stream)) => {
                 // It stays here and its bytes travel.
-                let Ok((ours, theirs)) = pair() else {
+                let Ok((ours, theirs)) = self.relays.open() else {
                     return Err(Some((Io::Other(stream), read)));
                 };
                 return match siblings.0.pass(to, passed(PassedStream::Unix(theirs), read)).await {
@@ -98,7 +96,8 @@ impl<A: Application> Worker<A> {
             let sid = EngineQuery::parse(head.query()).sid.unwrap_or_default().to_owned();
             self.refuse(head, peer, upgrade, ErrorContext::SessionIdUnknown(sid))
         };
-        let (Some(siblings), Ok((ours, theirs))) = (&self.shard.0.config.local.siblings, pair())
+        let (Some(siblings), Ok((ours, theirs))) =
+            (&self.shard.0.config.local.siblings, self.relays.open())
         else {
             return unavailable();
         };
@@ -118,7 +117,7 @@ impl<A: Application> Worker<A> {
     /// Sends a request over a stream and reads the answer.
     async fn exchange(
         &self,
-        stream: tokio::net::UnixStream,
+        stream: Relay,
         head: Head,
         body: RequestBody,
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
@@ -144,12 +143,4 @@ impl<A: Application> Worker<A> {
         let body = Limited::new(response.into_body(), limit).collect().await?.to_bytes();
         Ok(Answer { status, headers, body, ticket: None })
     }
-}
-
-/// One end for this process and one to pass on.
-fn pair() -> io::Result<(tokio::net::UnixStream, UnixStream)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    theirs.set_nonblocking(true)?;
-    Ok((tokio::net::UnixStream::from_std(ours)?, theirs))
 }

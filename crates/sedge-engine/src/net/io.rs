@@ -1,13 +1,14 @@
 //! The byte stream under a connection.
 
+use std::future::Future as _;
 use std::io::{self, IoSlice, Write};
 use std::net;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream that is not the kernel's: TLS, or one that lives on another runtime.
@@ -90,6 +91,17 @@ impl Io {
             Ok(Err(error)) => Err(error),
             // No descriptor to be had at present, so there is no saying.
             Err(_) => Ok(Pushed { taken: 0, moved: true }),
+        }
+    }
+
+    /// Whether the other side, whose end has been read, still takes something: it has closed for writing
+    /// only. That can be told of Unix sockets, not of TCP.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        let Io::Unix(stream) = self else { return false };
+        let ready = pin!(stream.ready(Interest::WRITABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => !ready.is_write_closed(),
+            _ => false,
         }
     }
 

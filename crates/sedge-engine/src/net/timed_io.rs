@@ -96,6 +96,16 @@ impl TimedIo {
         self.ahead = bytes;
     }
 
+    /// See [`Io::is_half_closed`].
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.io.is_half_closed()
+    }
+
+    /// Whether it is a Unix socket, as those are that a sibling carries.
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.io, Io::Unix(_))
+    }
+
     pub(crate) fn into_inner(self) -> Io {
         self.io
     }

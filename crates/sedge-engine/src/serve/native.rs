@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{Method, StatusCode};
+use sedge_protocol::sid::SessionId;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::application::Application;
@@ -26,6 +27,7 @@ use crate::http::answer::Answer;
 use crate::http::body::RequestBody;
 use crate::http::head::{Head, Layout, RawHead, Scan};
 use crate::http::peer::Peer;
+use crate::http::query::EngineQuery;
 use crate::limits::ONE_WRITE_MAX;
 use crate::net::io::Io;
 use crate::net::timed_io::TimedIo;
@@ -68,7 +70,6 @@ pub(crate) async fn serve<A: Application>(
     peer: Peer,
     read: Bytes,
 ) -> End {
-    let shard = &worker.shard;
     let activity = io.activity();
     // What was read and is not part of a request yet. An idle connection holds no buffer.
     let mut unread = Vec::from(read);
@@ -93,8 +94,9 @@ pub(crate) async fn serve<A: Application>(
         let answer = match request {
             None => Some(bad_request()),
             Some((head, body)) => {
+                let sid = io.is_unix().then(|| session_of(&head)).flatten();
                 let answering = pin!(Rc::clone(worker).handle(head, body, peer));
-                answer_unless_gone(shard, &mut io, &mut unread, answering).await
+                answer_unless_gone(worker, (&mut io, &mut unread), sid, answering).await
             }
         };
         let Some(mut answer) = answer else { return End::Gone };
@@ -250,23 +252,39 @@ fn poll_read<R>(
     result
 }
 
+/// The session that a request names.
+fn session_of(head: &Head) -> Option<SessionId> {
+    SessionId::parse(EngineQuery::parse(head.query()).sid?.as_bytes())
+}
+
 /// Waits for an answer, but no longer than its client does. `None` drops it.
-async fn answer_unless_gone(
-    shard: &Shard,
-    io: &mut TimedIo,
-    unread: &mut Vec<u8>,
+///
+/// A sibling that carries this connection and is about to end closes it for writing: it still delivers the
+/// answer, which therefore must not wait for long.
+async fn answer_unless_gone<A: Application>(
+    worker: &Worker<A>,
+    (io, unread): (&mut TimedIo, &mut Vec<u8>),
+    sid: Option<SessionId>,
     mut answering: Pin<&mut impl Future<Output = Answer>>,
 ) -> Option<Answer> {
+    let mut half_closed = false;
     poll_fn(|cx| {
         if let Poll::Ready(answer) = poll_answer(answering.as_mut(), cx) {
             return Poll::Ready(Some(answer));
         }
         // A client that has sent its next request already is not watched: that request waits in line.
         if unread.is_empty()
+            && !half_closed
             && let Poll::Ready(Err(_)) =
-                poll_read(shard, io, cx, |read| unread.extend_from_slice(read))
+                poll_read(&worker.shard, io, cx, |read| unread.extend_from_slice(read))
         {
-            return Poll::Ready(None);
+            half_closed = io.is_half_closed();
+            if !half_closed {
+                return Poll::Ready(None);
+            }
+            if let Some(sid) = &sid {
+                worker.answer_poll(sid);
+            }
         }
         Poll::Pending
     })

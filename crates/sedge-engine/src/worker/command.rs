@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sedge_protocol::sid::SessionId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listen::{ListenOptions, ListenerContext, Listening};
@@ -64,6 +65,10 @@ pub(crate) enum Command<A: Application> {
     Accept(Box<Passed>, Arc<ListenerContext>),
     /// A connection whose WebSocket handshake was answered elsewhere.
     Adopt(Box<Adoption>),
+    /// A session's poll is to be answered now, if one waits.
+    AnswerPoll(SessionId),
+    /// So many clients that siblings serve are to be let go; the answer says how many were.
+    ReleaseRelays(usize, oneshot::Sender<usize>),
     Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
     Shutdown(Duration, oneshot::Sender<()>),
 }

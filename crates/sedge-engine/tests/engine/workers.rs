@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sedge_engine::{Inlet, ListenOptions, NotPassed, Passed, Passing, Siblings};
-use sedge_testkit::{Form, Frame, PollingSession, RawHttp, RawWs, frame};
+use sedge_testkit::{DEADLINE, Form, Frame, PollingSession, RawHttp, RawWs, frame};
 
-use crate::common::{Echo, PATH, Server, V4_POLLING, V4_WEBSOCKET, open_websocket};
+use crate::common::{Echo, PATH, Server, V4_POLLING, V4_WEBSOCKET, open_websocket, wait};
 
 const WORKERS: u8 = 3;
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
@@ -291,6 +291,53 @@ fn tunnels_end_with_either_end() {
         servers[1].await_metrics(|m| m.tunnels == 0);
         servers[2].await_metrics(|m| m.sessions() == 0);
     }
+    end(servers);
+}
+
+/// The sessions are a sibling's and go on; only the connections are here.
+#[cfg(feature = "tls")]
+#[test]
+fn a_worker_that_ends_answers_the_polls_of_its_siblings_sessions() {
+    use crate::services::tls::{endpoint, listener};
+    let (options, client) = listener();
+    let (_host, mut servers) = start(&options);
+    let at = |n: usize| endpoint(servers[n].listening.local_addr(), &client);
+    // Passed as they are, and by hyper; a session is on either of the two shards.
+    let mut polling = Vec::new();
+    for before in [PATH, "/elsewhere"] {
+        for _ in 0..4 {
+            let session = PollingSession::open(at(2), PATH, Form::V4);
+            let mut http = RawHttp::connect(at(1));
+            http.get(before);
+            http.send("GET", &session.target, &[], b"");
+            polling.push((session, http));
+        }
+    }
+    let socket = PollingSession::open(at(2), PATH, Form::V4);
+    let target = format!("{V4_WEBSOCKET}&sid={}", socket.sid);
+    let mut ws = RawWs::upgrade(RawHttp::connect(at(1)), &target, &[], &[]);
+    ws.send("2probe");
+    assert_eq!(ws.receive(), Frame::Text("3probe".to_owned()));
+    ws.send("5");
+    servers[2].await_metrics(|m| m.polls_waiting == 8 && m.sessions_websocket == 1);
+    let elsewhere = at(0);
+    wait(servers.remove(1).engine.close(DEADLINE));
+    for (_, http) in &mut polling {
+        http.receive().expect(200, "6");
+        http.expect_eof();
+    }
+    assert_eq!(ws.receive(), Frame::Closed);
+    // They come back by another way.
+    for (session, _) in &polling {
+        let mut http = RawHttp::connect(elsewhere.clone());
+        http.post(&session.target, "4still there").expect(200, "ok");
+        http.get(&session.target).expect(200, "4still there");
+    }
+    servers[1].await_metrics(|m| m.sessions_polling == 8 && m.sessions_websocket == 0);
+    for (session, _) in polling {
+        RawHttp::connect(elsewhere.clone()).post(&session.target, "1").expect(200, "ok");
+    }
+    drop(socket);
     end(servers);
 }
 

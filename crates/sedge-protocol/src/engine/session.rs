@@ -58,6 +58,8 @@ pub enum Input<'a> {
     GetAnswered,
     /// The connection of the waiting GET broke.
     GetAborted,
+    /// The connection of the GET will not be there for much longer: if it waits, it is answered.
+    GetHurried,
     /// A polling POST has arrived; its packets follow as [`Input::Packet`].
     Post,
     /// The POST has been answered.
@@ -343,6 +345,7 @@ impl Session {
             Input::Post => self.post()?,
             Input::Probe => self.probe(now, timing)?,
             Input::GetAnswered => self.set_get(false),
+            Input::GetHurried => self.answer_get_with_noop(),
             Input::PostEnded => self.set_post(false),
             // What becomes of polling connections no longer matters to a session that has moved.
             Input::GetAborted | Input::PostAborted if self.is_websocket() => {}
@@ -434,10 +437,7 @@ impl Session {
             }
             (PacketType::Close, _) => {
                 // The official server answers a waiting GET with NOOP here, not with CLOSE.
-                if self.get_waits() {
-                    self.set_get(false);
-                    self.outputs.push(Output::AnswerGetNoop);
-                }
+                self.answer_get_with_noop();
                 self.end(Reason::TransportClose);
             }
             (PacketType::Open | PacketType::Upgrade | PacketType::Noop, _) => {
@@ -567,6 +567,13 @@ impl Session {
                 self.set_upgrade(Upgrade::Tested { until, noop_at: now + UPGRADE_NOOP_INTERVAL });
             }
             _ => {}
+        }
+    }
+
+    fn answer_get_with_noop(&mut self) {
+        if self.get_waits() {
+            self.set_get(false);
+            self.outputs.push(Output::AnswerGetNoop);
         }
     }
 

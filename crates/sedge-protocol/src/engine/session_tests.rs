@@ -357,6 +357,17 @@ fn application_closes_a_websocket() {
 }
 
 #[test]
+fn a_hurried_get_is_answered_and_the_session_goes_on() {
+    let mut script = Script::polling(Version::V4);
+    assert_eq!(script.give(Input::GetHurried), [], "there is none");
+    assert_eq!(script.give(Input::Get), []);
+    assert_eq!(script.give(Input::GetHurried), [Output::AnswerGetNoop]);
+    assert_eq!(script.give(Input::Get), [], "the next one waits");
+    let mut script = Script::websocket(Version::V4);
+    assert_eq!(script.give(Input::GetHurried), []);
+}
+
+#[test]
 fn session_is_small() {
     assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
 }

@@ -51,8 +51,11 @@ impl Number {
         }
     }
 
+    /// The same number as an integer, where nothing is lost by that: an integer has no negative zero.
     fn whole(mut self) -> Self {
-        self.make_whole();
+        if self.as_f64().to_bits() != (-0.0_f64).to_bits() {
+            self.make_whole();
+        }
         self
     }
 
@@ -181,6 +184,8 @@ mod tests {
         assert_eq!(Number::from(-5_i64).as_i64(), Some(-5));
         assert_eq!(Number::from(u64::MAX).as_i64(), None);
         assert_eq!(Number::from(1.0).as_i64(), Some(1));
+        assert_eq!(Number::from(0.0).as_u64(), Some(0));
+        assert_eq!(Number::from(-0.0).as_i64(), None, "the sign would be lost");
         assert!(Number::from(1.0).is_double() && !Number::from(1_u64).is_double());
         assert_eq!(Number::from(-1.0).as_u64(), None);
         assert_eq!(Number::from(1.5).as_i64(), None);

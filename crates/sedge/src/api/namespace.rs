@@ -13,6 +13,7 @@ use crate::core::stage::{self, Registration};
 use crate::error::EmitError;
 use crate::handler::Handler;
 use crate::handler::listener::erase;
+use crate::shard::local::LocalShard;
 
 impl Namespace {
     /// Adds a middleware: it examines every client that asks to join, and may refuse it by returning
@@ -20,8 +21,8 @@ impl Namespace {
     /// socket connects when the last one has let it pass.
     ///
     /// The socket is there but not yet connected: it can be given
-    /// [data](crate::Socket::set_data), [extensions](crate::Socket::extensions) and handlers, while
-    /// emitting and joining rooms fail.
+    /// [data](crate::Socket::set_data), [extensions](crate::Socket::extensions), handlers and
+    /// [rooms](crate::Socket::join), which it is in when it connects, while emitting fails.
     pub fn middleware<T: 'static>(&self, handler: impl Handler<stage::Middleware, T>) -> &Self {
         self.register(Registration::Middleware(erase(handler)))
     }
@@ -37,7 +38,8 @@ impl Namespace {
     /// # Panics
     ///
     /// If the name is reserved (`connect`, `connect_error`, `disconnect`, `disconnecting`,
-    /// `newListener`, `removeListener`): no client can send such an event.
+    /// `newListener`, `removeListener`): no client can send such an event. (`connection` and `error` are not:
+    /// they are what a client sends by these names, and a warning says so.)
     pub fn on<T: 'static>(&self, event: &str, handler: impl Handler<stage::Event, T>) -> &Self {
         assert_listenable(event);
         self.register(Registration::Event(event.into(), erase(handler)))
@@ -122,6 +124,13 @@ impl Namespace {
     }
 
     fn register(&self, registration: Registration) -> &Self {
+        if LocalShard::of(self.core(), |_| ()).is_some() && self.shared().first_within_handler() {
+            sedge_log::warn_seen!(
+                "a handler of the namespace {:?} was added within a handler: it is called for all sockets, and as \
+                 often as it was added. Handlers of one socket are added by Socket::on",
+                self.name()
+            );
+        }
         self.shared().register(registration);
         self
     }
@@ -132,10 +141,24 @@ impl Namespace {
     ));
 }
 
-/// Refuses names that no client can send.
+/// Refuses names that no client can send, and doubts those that are meant for something else.
 pub(crate) fn assert_listenable(event: &str) {
-    assert!(
-        !is_reserved_event(event),
-        "{event:?} is a reserved event name: use on_connect or on_disconnect"
-    );
+    let instead = match event {
+        "connect" => "sockets that connect are told to on_connect",
+        "connection" => {
+            "sockets that connect are told to on_connect; this one is called when a client sends it"
+        }
+        "disconnect" => "the end of a socket is told to on_disconnect",
+        "disconnecting" => {
+            "on_disconnect is told of it, and Socket::rooms tells then which rooms it was in"
+        }
+        "connect_error" => "a client is refused by a middleware, and only the client hears of it",
+        "error" => {
+            "errors of handlers are told to ServerBuilder::on_error; this one is called when a client sends it"
+        }
+        "newListener" | "removeListener" => "nobody is told of handlers",
+        _ => return,
+    };
+    assert!(!is_reserved_event(event), "{event:?} is a reserved event name: {instead}");
+    sedge_log::warn_seen!("a handler was added for an event named {event:?}: {instead}");
 }

@@ -3,7 +3,7 @@
 //! All of it works from any thread. On the thread of its shard, where its handlers run, every call
 //! goes straight in; elsewhere it becomes one command in the shard's queue, in order.
 
-use sedge_adapter::{Flags, IntoRooms, JoinError, Room, Target};
+use sedge_adapter::{Flags, IntoRooms, Room, Target};
 use sedge_engine::{SendOptions, Transport};
 use sedge_protocol::socketio::{EncodeError, MessageBuf, Parser};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::namespace::assert_listenable;
 use super::operator::BroadcastOperator;
 use crate::core::socket::{Phase, Socket};
 use crate::core::stage::{self, Registration};
-use crate::error::{EmitError, Overloaded};
+use crate::error::{EmitError, JoinRoomError, Overloaded};
 use crate::handler::Handler;
 use crate::handler::listener::erase;
 use crate::shard::command::Command;
@@ -73,12 +73,15 @@ impl Socket {
     }
 
     /// Joins rooms. On the socket's own thread it is done when this returns; elsewhere it is a
-    /// command, and a room that could not be joined is only logged.
+    /// command, and a room that could not be joined is only logged. In a middleware it is done when the socket
+    /// connects, before anything else; only a shard that is full of rooms is found then, and logged.
     pub fn join(&self, rooms: impl IntoRooms) -> Result<(), JoinRoomError> {
-        if !self.connected() {
-            return Err(JoinRoomError::NotConnected);
-        }
         let rooms = rooms.into_rooms();
+        match self.phase() {
+            Phase::Connecting => return Ok(self.join_early(&rooms)?),
+            Phase::Connected => {}
+            Phase::Disconnected => return Err(JoinRoomError::NotConnected),
+        }
         match self.here(|shard| shard.join(self, &rooms)) {
             Some(result) => Ok(result?),
             None => Ok(self.command(Command::Join { socket: self.clone(), rooms })?),
@@ -88,6 +91,10 @@ impl Socket {
     /// Leaves rooms. Leaving the room of its own id is not possible.
     pub fn leave(&self, rooms: impl IntoRooms) -> Result<(), Overloaded> {
         let rooms = rooms.into_rooms();
+        if self.phase() == Phase::Connecting {
+            self.leave_early(&rooms);
+            return Ok(());
+        }
         match self.here(|shard| shard.leave(self, &rooms)) {
             Some(()) => Ok(()),
             None => self.command(Command::Leave { socket: self.clone(), rooms }),
@@ -95,8 +102,12 @@ impl Socket {
     }
 
     /// The rooms it is in, that of its own id first; after it was disconnected, the rooms it was in
-    /// then. Within the socket's handlers they are known at once, without waiting.
+    /// then, and in a middleware those that it is going to be in. Within the socket's handlers they are known at
+    /// once, without waiting.
     pub async fn rooms(&self) -> Vec<Room> {
+        if self.phase() == Phase::Connecting {
+            return std::iter::once(self.id().room()).chain(self.early_rooms()).collect();
+        }
         if let Some(last) = self.last_rooms() {
             return last;
         }
@@ -195,21 +206,6 @@ impl Socket {
             None => self.command(Command::Disconnect { socket: self.clone(), close }),
         }
     }
-}
-
-/// Why a socket did not join a room.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JoinRoomError {
-    /// The socket is not connected: not yet (in a middleware) or not any more.
-    #[error("the socket is not connected")]
-    NotConnected,
-    /// A limit does not let it; rooms named before the one at fault have been joined.
-    #[error(transparent)]
-    Limit(#[from] JoinError),
-    /// The shard's command queue is full.
-    #[error(transparent)]
-    Overloaded(#[from] Overloaded),
 }
 
 /// What the rest of the crate does with a socket.

@@ -5,6 +5,7 @@
 //! socket: this module, `socket` and `stage` are the only files of the crate that name one another.
 //! What can be *done* with these handles stands above, in `api` and `server`.
 
+pub(crate) mod complaints;
 pub(crate) mod extensions;
 pub(crate) mod socket;
 pub mod stage;
@@ -24,6 +25,7 @@ use crate::error::{HandlerError, NamespaceError};
 use crate::hub::Hub;
 use crate::limits::{BROADCAST_ACK_IDS, Limits, NAMESPACE_LEN_MAX, NAMESPACES_MAX};
 use crate::metrics::ShardMetrics;
+use complaints::Complaints;
 use socket::Socket;
 use stage::Registration;
 use type_map::TypeMap;
@@ -50,6 +52,7 @@ pub(crate) struct ShardApp(pub(crate) ());
 pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) decode_limits: DecodeLimits,
+    pub(crate) complaints: Complaints,
     /// The way to other processes, if there are any.
     pub(crate) hub: Option<Arc<Hub>>,
     engine: OnceLock<Engine<ShardApp>>,
@@ -76,6 +79,7 @@ impl Core {
         Arc::new(Core {
             options,
             decode_limits,
+            complaints: Complaints::default(),
             hub,
             engine: OnceLock::new(),
             namespaces: RwLock::default(),
@@ -215,6 +219,8 @@ pub(crate) struct Shared {
     registrations: Mutex<Vec<Registration>>,
     /// How many registrations there are; a shard whose table was made of fewer makes a new one.
     registered: AtomicU32,
+    /// Whether a handler was added within a handler.
+    added_within: AtomicBool,
     next_broadcast_ack: AtomicU32,
 }
 
@@ -227,6 +233,7 @@ impl Shared {
             name: name.into(),
             registrations: Mutex::default(),
             registered: AtomicU32::new(0),
+            added_within: AtomicBool::new(false),
             next_broadcast_ack: AtomicU32::new(0),
         }
     }
@@ -236,6 +243,11 @@ impl Shared {
         let mut registrations = self.registrations();
         registrations.push(registration);
         self.registered.store(registrations.len() as u32, Ordering::Release);
+    }
+
+    /// A handler is added within a handler: whether it is the first one.
+    pub(crate) fn first_within_handler(&self) -> bool {
+        !self.added_within.swap(true, Ordering::Relaxed)
     }
 
     /// How many handlers are registered.

@@ -3,10 +3,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use sedge_adapter::{MemberId, Room};
+use sedge_adapter::{JoinError, MemberId, Room, RoomList};
 use sedge_engine::{Handshake, SessionKey};
 use sedge_protocol::engine::Version as ProtocolVersion;
 use sedge_protocol::socketio::{ArgsError, EncodeError, Value};
@@ -64,10 +64,17 @@ struct Inner {
 struct Extras {
     extensions: Extensions,
     data: Mutex<Value>,
-    /// Handlers added before the socket connected.
-    early: Mutex<Vec<Registration>>,
+    /// What was asked for before the socket connected.
+    early: Mutex<Early>,
     /// The rooms it was in when it was disconnected.
     last_rooms: OnceLock<Vec<Room>>,
+}
+
+/// What middlewares have done with a socket, to take effect when it connects.
+#[derive(Default)]
+pub(crate) struct Early {
+    pub(crate) registrations: Vec<Registration>,
+    pub(crate) rooms: RoomList,
 }
 
 /// What a shard knows of a socket that it makes.
@@ -216,19 +223,50 @@ impl Socket {
 
     /// Keeps a handler until the socket is connected.
     pub(crate) fn register_early(&self, registration: Registration) {
-        let early = &self.extras().early;
-        early.lock().unwrap_or_else(PoisonError::into_inner).push(registration);
+        self.early().registrations.push(registration);
     }
 
-    /// The socket has its place in the namespace. Returns the handlers added so far.
-    pub(crate) fn set_connected(&self, member: MemberId) -> Vec<Registration> {
+    /// Has rooms joined when the socket is connected. The limits are looked at now, but for that of all
+    /// rooms, which is another's when it comes to it.
+    pub(crate) fn join_early(&self, rooms: &RoomList) -> Result<(), JoinError> {
+        let limits = self.core().options.limits.rooms;
+        let mut early = self.early();
+        for room in rooms {
+            if **room == *self.id().as_str() || early.rooms.contains(room) {
+                continue;
+            }
+            if room.len() > limits.name_len_max {
+                return Err(JoinError::NameTooLong { len: room.len(), limit: limits.name_len_max });
+            }
+            if early.rooms.len() >= limits.rooms_per_member {
+                return Err(JoinError::TooManyRooms { limit: limits.rooms_per_member });
+            }
+            early.rooms.push(Arc::clone(room));
+        }
+        Ok(())
+    }
+
+    /// Has rooms not joined after all.
+    pub(crate) fn leave_early(&self, rooms: &RoomList) {
+        self.early().rooms.retain(|room| !rooms.contains(room));
+    }
+
+    /// The rooms to be joined.
+    pub(crate) fn early_rooms(&self) -> RoomList {
+        self.early().rooms.clone()
+    }
+
+    fn early(&self) -> MutexGuard<'_, Early> {
+        self.extras().early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The socket has its place in the namespace. Returns what is to be done with it now.
+    pub(crate) fn set_connected(&self, member: MemberId) -> Early {
         self.inner.member.store(member.0, Ordering::Relaxed);
         self.inner.phase.store(Phase::Connected as u8, Ordering::Release);
         match self.inner.extras.get() {
-            Some(extras) => {
-                std::mem::take(&mut *extras.early.lock().unwrap_or_else(PoisonError::into_inner))
-            }
-            None => Vec::new(),
+            Some(_) => std::mem::take(&mut *self.early()),
+            None => Early::default(),
         }
     }
 

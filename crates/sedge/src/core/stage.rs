@@ -10,7 +10,7 @@ use sedge_protocol::socketio::Args;
 
 use super::Namespace;
 use super::socket::Socket;
-use crate::error::{ConnectError, ExtractError, HandlerErrorKind};
+use crate::error::{ConnectError, ExtractError, Failure};
 use crate::hub::answers::ServerSideAnswer;
 use crate::reason::DisconnectReason;
 
@@ -114,25 +114,25 @@ impl Stage for Middleware {
 impl Stage for Connect {
     type Subject = Socket;
     type Details<'a> = ();
-    type Outcome = Result<(), HandlerErrorKind>;
+    type Outcome = Result<(), Failure>;
 }
 
 impl Stage for Event {
     type Subject = Socket;
     type Details<'a> = EventDetails<'a>;
-    type Outcome = Result<(), HandlerErrorKind>;
+    type Outcome = Result<(), Failure>;
 }
 
 impl Stage for Disconnect {
     type Subject = Socket;
     type Details<'a> = DisconnectReason;
-    type Outcome = Result<(), HandlerErrorKind>;
+    type Outcome = Result<(), Failure>;
 }
 
 impl Stage for ServerSide {
     type Subject = Namespace;
     type Details<'a> = ServerSideDetails<'a>;
-    type Outcome = Result<(), HandlerErrorKind>;
+    type Outcome = Result<(), Failure>;
 }
 
 impl EventStage for Event {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::core::stage::{Context, HandlerFuture, Stage};
-use crate::error::{ConnectError, ExtractError, HandlerErrorKind};
+use crate::error::{ConnectError, ExtractError, Failure};
 use from_context::FromContext;
 
 /// An async function or closure with up to eight extractors as arguments.
@@ -114,15 +114,15 @@ pub trait HandlerOutput<O> {
     fn into_outcome(self) -> O;
 }
 
-impl HandlerOutput<Result<(), HandlerErrorKind>> for () {
-    fn into_outcome(self) -> Result<(), HandlerErrorKind> {
+impl HandlerOutput<Result<(), Failure>> for () {
+    fn into_outcome(self) -> Result<(), Failure> {
         Ok(())
     }
 }
 
-impl<E: Display> HandlerOutput<Result<(), HandlerErrorKind>> for Result<(), E> {
-    fn into_outcome(self) -> Result<(), HandlerErrorKind> {
-        self.map_err(|error| HandlerErrorKind::Failed(error.to_string()))
+impl<E: Display + 'static> HandlerOutput<Result<(), Failure>> for Result<(), E> {
+    fn into_outcome(self) -> Result<(), Failure> {
+        self.map_err(Failure::new)
     }
 }
 

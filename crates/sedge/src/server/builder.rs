@@ -210,9 +210,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Is told when a socket's handler fails, panics, or is not called because of what the client sent.
+    /// Is told each time a socket's handler fails, panics, or is not called because of what the client sent.
     /// It runs on the socket's shard and must not block. Handlers of
     /// [server-side events](crate::Namespace::on_server_side) have no socket: theirs are logged and counted.
+    ///
+    /// All of them are logged too, for each event and cause once and then once in ten seconds with a count: as
+    /// errors, as warnings where it is the client's doing, and at the level debug where the client has
+    /// only gone meanwhile. Without this hook and without a subscriber of `tracing` the lines go to standard error.
     pub fn on_error(
         mut self,
         hook: impl Fn(&Socket, &HandlerError) + Send + Sync + 'static,

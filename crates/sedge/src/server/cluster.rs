@@ -78,6 +78,8 @@ impl Server {
         let server = self.clone();
         worker.report_from(move || server.stats());
         let server = self.clone();
+        worker.metrics_from(move || server.metrics().prometheus());
+        let server = self.clone();
         worker.progress_from(move || server.engine().progress().collect());
         worker.ready().await?;
         let drain = tokio::select! {
@@ -94,13 +96,16 @@ impl Server {
         Ok(())
     }
 
-    /// Closes all clients at the pace that a drain wants.
+    /// Closes all clients at the pace that a drain wants, those included that siblings serve over this
+    /// worker's connections.
     async fn let_go(&self, drain: Drain) {
-        let clients = usize::try_from(self.session_count()).unwrap_or(usize::MAX);
+        let tunnels: u64 = self.engine().metrics().iter().map(|shard| shard.tunnels).sum();
+        let clients = usize::try_from(self.session_count() + tunnels).unwrap_or(usize::MAX);
         let random = || RandomState::new().build_hasher().finish() as u32;
         for batch in drain.pacing.batches(clients, random) {
             tokio::time::sleep(batch.pause).await;
-            self.close_clients(batch.clients).await;
+            let closed = self.close_clients(batch.clients).await;
+            self.engine().release_relays(batch.clients - closed).await;
         }
     }
 

@@ -362,8 +362,12 @@ impl LocalShard {
             }
             hub.subscribe(Topic::Room(name, socket.id().as_str()));
         }
-        for registration in socket.set_connected(member) {
-            self.register(socket, &registration);
+        let early = socket.set_connected(member);
+        for registration in &early.registrations {
+            self.register(socket, registration);
+        }
+        if let Err(error) = self.join(socket, &early.rooms) {
+            sedge_log::warn_rarely!(socket = %socket.id(), %error, "a room was not joined");
         }
         self.metrics.sockets.add(1);
         self.metrics.connects.add(1);

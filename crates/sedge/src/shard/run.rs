@@ -15,7 +15,7 @@ use super::local::LocalShard;
 use super::waiting::{Waiting, WaitingEvent};
 use crate::core::socket::Socket;
 use crate::core::stage::{Context, HandlerFuture, LocalListener, Middleware, Stage, Subject};
-use crate::error::{ConnectError, ExtractError, HandlerError, HandlerErrorKind};
+use crate::error::{ConnectError, ExtractError, Failure, Fault, HandlerError, HandlerErrorKind};
 use crate::limits::EVENTS_PER_TURN;
 
 /// How a call has begun.
@@ -26,13 +26,13 @@ enum Started<F, T> {
 
 impl LocalShard {
     /// Calls a handler.
-    pub(super) fn run<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
+    pub(super) fn run<S: Stage<Outcome = Result<(), Failure>>>(
         self: &Rc<Self>,
         listener: &dyn LocalListener<S>,
         context: &Context<'_, S>,
         event: &str,
     ) {
-        let start = || -> Result<_, HandlerErrorKind> {
+        let start = || -> Result<_, Fault> {
             let mut future = listener.call(context)?;
             // A future that is polled without a waker has to be polled again: the task does that.
             match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
@@ -43,7 +43,7 @@ impl LocalShard {
         match panics::catch(start) {
             Ok(Ok(Started::Done(()))) => {}
             Ok(Ok(Started::Waiting(future))) => self.detach::<S>(future, context.subject, event),
-            Ok(Err(kind)) => self.report(context.subject, event, kind),
+            Ok(Err(fault)) => self.report(context.subject, event, fault),
             Err(words) => self.report(context.subject, event, HandlerErrorKind::Panicked(words)),
         }
     }
@@ -73,7 +73,7 @@ impl LocalShard {
     }
 
     /// Lets a handler that waits go on as a task. Its end lets events be handled that wait for that.
-    fn detach<S: Stage<Outcome = Result<(), HandlerErrorKind>>>(
+    fn detach<S: Stage<Outcome = Result<(), Failure>>>(
         self: &Rc<Self>,
         future: HandlerFuture<S>,
         subject: &S::Subject,
@@ -92,8 +92,10 @@ impl LocalShard {
         let (subject, event) = (subject.clone(), Box::<str>::from(event));
         self.engine.spawn(async move {
             let outcome = Guarded(future).await;
-            if let Err(kind) = outcome.and_then(|outcome| outcome) {
-                flight.shard.report(&subject, &event, kind);
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => flight.shard.report(&subject, &event, failure),
+                Err(panicked) => flight.shard.report(&subject, &event, panicked),
             }
             let shard = Rc::clone(&flight.shard);
             drop((flight, subject));
@@ -115,19 +117,23 @@ impl LocalShard {
     }
 
     /// A handler did not do its work.
-    pub(super) fn report(&self, subject: &impl Subject, event: &str, kind: HandlerErrorKind) {
+    pub(super) fn report(&self, subject: &impl Subject, event: &str, fault: impl Into<Fault>) {
         self.metrics.handler_errors.add(1);
-        let (namespace, socket) = (subject.namespace().name(), subject.socket());
-        let id = socket.map(|socket| socket.id().as_str());
-        let error = HandlerError { event: event.into(), kind };
-        if matches!(error.kind, HandlerErrorKind::Extract(_)) {
-            tracing::debug!(namespace, socket = id, event, kind = %error.kind, "handler not called");
-        } else {
-            tracing::error!(namespace, socket = id, event, kind = %error.kind, "handler error");
-        }
-        let (Some(hook), Some(socket)) = (&self.core.options.on_error, socket) else { return };
-        if panics::catch(|| hook(socket, &error)).is_err() {
-            tracing::error!(event, "the hook for errors of handlers panicked");
+        let error = HandlerError { event: event.into(), fault: fault.into() };
+        // The error is the user's own, and so is the hook.
+        let reported = panics::catch(move || {
+            let hook = self.core.options.on_error.as_ref().zip(subject.socket());
+            let id = subject.socket().map(|socket| socket.id().as_str());
+            let namespace = subject.namespace().name();
+            self.core.complaints.handler(namespace, id, &error, hook.is_some());
+            if let Some((hook, socket)) = hook
+                && panics::catch(|| hook(socket, &error)).is_err()
+            {
+                tracing::error!(event, "the hook for errors of handlers panicked");
+            }
+        });
+        if reported.is_err() {
+            tracing::error!(event, "the error of a handler panicked");
         }
     }
 }

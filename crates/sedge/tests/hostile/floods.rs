@@ -243,12 +243,11 @@ fn acknowledgements_do_not_wait_for_the_handlers_that_await_them() {
         let mut answered = 0;
         while answered < questions_asked {
             let packet = client.receive();
-            match packet.split_once(r#"["ask","#) {
-                Some((id, number)) => client.send(&format!("3{}[{number}", &id[1..])),
-                None => {
-                    assert_eq!(packet, format!(r#"2["answered",{answered}]"#));
-                    answered += 1;
-                }
+            if let Some((id, number)) = packet.split_once(r#"["ask","#) {
+                client.send(&format!("3{}[{number}", &id[1..]));
+            } else {
+                assert_eq!(packet, format!(r#"2["answered",{answered}]"#));
+                answered += 1;
             }
         }
         ask(&mut client);

@@ -60,14 +60,16 @@ impl Settings {
             "method" | "address-hash" => {
                 &[(one_worker, "with one worker there is nothing to choose")]
             }
-            "trusted-proxy" => &[(
-                routing.forwarded == Header::None && !routing.proxy_protocol,
-                "nothing says where proxies name the client; forwarded or proxy-protocol would",
-            )],
-            "forwarded" => &[(
-                routing.hash.is_none(),
-                "nothing depends on the client's address; address-hash would",
-            )],
+            "trusted-proxy" => &[
+                (
+                    routing.forwarded == Header::None && !routing.proxy_protocol,
+                    "nothing says where proxies name the client; forwarded or proxy-protocol would",
+                ),
+                (
+                    routing.forwarded == Header::None && operation == Operation::Alone,
+                    "nothing says where proxies name the client; forwarded would",
+                ),
+            ],
             "unix-mode" => &[(cluster.listen_unix.is_empty(), "there is no listen-unix")],
             "node-name" => &[(!self.demo, "only the demo shows it, and it is off")],
             "upgrade-timeout" => &[(
@@ -95,9 +97,9 @@ impl Settings {
             "method" => {
                 (cluster.weighted, "all workers weigh the same, so weighted is round-robin")
             }
-            "trusted-proxy" => (
+            "proxy-protocol" => (
                 cluster.worker_ports.is_some(),
-                "connections to worker-ports are taken as they come, whoever sends them",
+                "connections to worker-ports must not begin with a PROXY header",
             ),
             "cors-credentials" => (
                 mirrors,
@@ -152,13 +154,8 @@ mod tests {
             (Cluster, "trusted-proxy = '10.0.0.0/8'", "trusted-proxy has no effect: nothing says"),
             (
                 Cluster,
-                "trusted-proxy = '10.0.0.0/8'\nforwarded = 'forwarded'",
-                "s.toml:2: forwarded has no effect: nothing depends on",
-            ),
-            (
-                Cluster,
                 "trusted-proxy = '::1'\nproxy-protocol = true\nworker-ports = '127.0.0.1:4000'",
-                "trusted-proxy: connections to worker-ports are taken as they come",
+                "s.toml:2: proxy-protocol: connections to worker-ports must not begin",
             ),
             (Cluster, "unix-mode = '660'", "unix-mode has no effect: there is no listen-unix"),
             (Cluster, "method = 'weighted'", "s.toml:1: method: all workers weigh the same, so"),
@@ -206,10 +203,8 @@ mod tests {
             (Operation::Cluster, ""),
             (Operation::Alone, ""),
             (Operation::Cluster, "method = 'random'\nworkers = 4\nrun-dir = '/run/x'\nnode = 3"),
-            (
-                Operation::Cluster,
-                "trusted-proxy = '10.0.0.0/8'\nforwarded = 'forwarded'\naddress-hash = 'ip-hash'",
-            ),
+            (Operation::Cluster, "trusted-proxy = '10.0.0.0/8'\nforwarded = 'forwarded'"),
+            (Operation::Alone, "trusted-proxy = '10.0.0.0/8'\nforwarded = 'x-forwarded-for'"),
             (Operation::Cluster, "trusted-proxy = '10.0.0.0/8'\nproxy-protocol = true"),
             (Operation::Cluster, "listen-unix = '/run/a'\nunix-mode = '666'"),
             (Operation::Alone, "node-name = 'a'\ncors-origin = 'mirror'\nupgrade-timeout = '1s'"),
@@ -227,8 +222,6 @@ mod tests {
             "workers" | "node" => "3",
             "method" => "random",
             "address-hash" => "ip-hash",
-            "trusted-proxy" => "10.0.0.0/8",
-            "forwarded" => "forwarded",
             "proxy-protocol" => "true",
             "worker-ports" | "admin" => "127.0.0.1:4000",
             "orphan-deadline" => "1m",
@@ -237,7 +230,9 @@ mod tests {
         };
         let options: Vec<&Spec> = OPTIONS.iter().filter(|spec| spec.group == CLUSTER).collect();
         let lines = options.iter().map(|spec| format!("{} = '{}'\n", spec.name, value(spec)));
-        let remarks = said(&lines.collect::<String>(), Operation::Alone);
+        // PROXY headers are only taken from proxies that are trusted.
+        let trusted = "forwarded = 'forwarded'\ntrusted-proxy = '10.0.0.0/8'\n".to_owned();
+        let remarks = said(&lines.chain([trusted]).collect::<String>(), Operation::Alone);
         assert_eq!(remarks.len(), options.len(), "{remarks:#?}");
         for (remark, spec) in remarks.iter().zip(options) {
             let words = format!("{} has no effect: `sedge serve` is one process", spec.name);

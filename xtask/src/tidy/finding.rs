@@ -1,0 +1,65 @@
+//! What a rule has to say about a place.
+
+use std::fmt;
+
+/// One thing that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) path: String,
+    /// Counted from 1.
+    pub(super) line: usize,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A file, or a named function of it, has more lines than allowed. This kind alone can be
+    /// excused by the allow list.
+    TooLong {
+        function: Option<String>,
+        lines: usize,
+        limit: usize,
+    },
+    Other(String),
+}
+
+/// What does not hold yet: where, and words of the finding. Only ever shrinks.
+const NOT_YET: [(&str, &str); 14] = [
+    ("crates/sedge-cluster/", "import one another"),
+    ("crates/sedge/", "import one another"),
+    ("crates/sedge-adapter/", "tasks.rs"),
+    ("crates/sedge-cli/", "tasks.rs"),
+    ("crates/sedge-cluster/", "tasks.rs"),
+    ("crates/sedge-engine/", "tasks.rs"),
+    ("crates/sedge/", "tasks.rs"),
+    ("crates/sedge-cli/", "limits.rs"),
+    ("crates/sedge-cluster/", "limits.rs"),
+    ("crates/sedge-log/", "limits.rs"),
+    ("crates/sedge-protocol/", "limits.rs"),
+    ("crates/sedge-sticky/", "limits.rs"),
+    ("crates/sedge/", "limits.rs"),
+    ("crates/sedge-engine/", "limits.rs"),
+];
+
+impl Finding {
+    /// Whether it is known and being worked on.
+    pub(super) fn waits(&self) -> bool {
+        let text = self.to_string();
+        NOT_YET.iter().any(|(path, words)| self.path.starts_with(path) && text.contains(words))
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.path, self.line)?;
+        match &self.kind {
+            Kind::TooLong { function: None, lines, limit } => {
+                write!(f, "the file has {lines} lines, more than {limit}")
+            }
+            Kind::TooLong { function: Some(name), lines, limit } => {
+                write!(f, "function `{name}` has {lines} lines, more than {limit}")
+            }
+            Kind::Other(text) => f.write_str(text),
+        }
+    }
+}
