@@ -3,7 +3,7 @@
 use std::future::Future as _;
 use std::io::{self, IoSlice, Write};
 use std::net;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -73,24 +73,21 @@ impl Io {
         write: impl FnOnce(&mut dyn Write) -> io::Result<usize>,
     ) -> io::Result<Pushed> {
         // The runtime would ask itself first whether the socket is writable, so it is asked past it.
-        let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
         let written = match self {
             Io::Tcp(stream) => {
-                duplicate(stream.as_fd()).map(|fd| write(&mut net::TcpStream::from(fd)))
+                write(&mut net::TcpStream::from(stream.as_fd().try_clone_to_owned()?))
             }
             Io::Unix(stream) => {
-                duplicate(stream.as_fd()).map(|fd| write(&mut unix::net::UnixStream::from(fd)))
+                write(&mut unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?))
             }
-            Io::Other(_) => return Ok(Pushed { taken: 0, moved: false }),
+            Io::Other(_) => Ok(0),
         };
         match written {
-            Ok(Ok(taken)) => Ok(Pushed { taken, moved: taken > 0 }),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok(taken) => Ok(Pushed { taken, moved: taken > 0 }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Ok(Pushed { taken: 0, moved: false })
             }
-            Ok(Err(error)) => Err(error),
-            // No descriptor to be had at present, so there is no saying.
-            Err(_) => Ok(Pushed { taken: 0, moved: true }),
+            Err(error) => Err(error),
         }
     }
 

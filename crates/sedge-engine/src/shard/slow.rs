@@ -62,22 +62,34 @@ impl State {
         }
     }
 
-    /// A WebSocket has taken nothing for as long as it may while something waits.
+    /// A WebSocket was not writable for as long as it may while something waits.
     pub(super) fn stalled(&mut self, env: &Env, now: Time, key: SessionKey) {
         let Some(conn) = self.conn(key) else { return };
         let Carrier::WebSocket(websocket) = &mut conn.carrier else { return };
-        let pushed = websocket.io.push(conn.outbox.front().map_or(&[][..], |frame| frame));
-        match pushed {
-            Ok(pushed) if pushed.moved => {
-                websocket.blocked = Some(now);
-                conn.outbox.advance(pushed.taken);
-                self.written(env, now, key, pushed.taken, false);
+        let (before, mut moved) = (conn.outbox.bytes(), false);
+        let broken = loop {
+            // All that there is room for, so that what is still taken the next time is the client's doing.
+            match websocket.io.push(conn.outbox.front().map_or(&[][..], |frame| frame)) {
+                Ok(pushed) => {
+                    conn.outbox.advance(pushed.taken);
+                    moved |= pushed.moved;
+                    if !pushed.moved {
+                        break false;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(session = ?key, %error, "a WebSocket that did not read broke");
+                    break true;
+                }
             }
-            Ok(_) => self.give_up_on(env, key),
-            Err(error) => {
-                tracing::debug!(session = ?key, %error, "a WebSocket that did not read has broken");
-                self.written(env, now, key, 0, true);
-            }
+        };
+        if moved {
+            websocket.blocked = Some(now);
+        }
+        let written = before - conn.outbox.bytes();
+        self.written(env, now, key, written, broken);
+        if !moved && !broken {
+            self.give_up_on(env, key);
         }
     }
 

@@ -97,7 +97,7 @@ fn a_client_that_asks_and_never_reads_is_closed_after_a_time() {
     });
     let (mut client, id) = stage.client();
     // One question, and far more answers than may wait.
-    client.send(&format!(r#"2["pieces",{}]"#, FAR_TOO_MUCH / PIECE));
+    client.send(&format!(r#"2["pieces",{}]"#, 10 * OUTBOX / PIECE));
     stage.expect_reason(&id, "slow consumer");
     assert_eq!(closed_as_slow(&stage.io), 1);
     stage.all_is_well();
