@@ -123,6 +123,10 @@ pub(crate) const CLOSE_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// the client to take any when it has not done so for long: more than a stalled radio link needs.
 pub(crate) const TUNNEL_STALL_MAX: Duration = Duration::from_secs(30);
 
+/// Bytes that are read behind a request for another protocol before it is answered. Clients that are early
+/// send a packet or two; the rest waits in the kernel.
+pub(crate) const EARLY_BYTES_MAX: usize = 16 * 1024;
+
 /// For a client to stop sending a request that was answered before all of it was read. Closing before would
 /// take the answer from it.
 pub(crate) const UNREAD_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -136,9 +140,6 @@ pub(crate) const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// How long a POST whose session is held waits before it looks whether the session has ended.
 pub(crate) const HELD_LOOK: Duration = Duration::from_secs(1);
-
-/// Header lines that a head can have to be laid out by the native reader; one with more is for hyper.
-pub(crate) const LINES_MAX: usize = 64;
 
 /// The longest that a shard without work sleeps: whoever watches its progress expects some every half
 /// second.

@@ -260,8 +260,9 @@ fn allow_request_may_borrow_what_it_captured() {
     }));
     let hook = config.local.hooks.allow_request.clone().unwrap();
     let ask = |url: &str| {
-        let (parts, ()) = http::Request::get(url).body(()).unwrap().into_parts();
-        now(hook(Arc::new(Handshake::new(&Head::parsed(parts), None, false, true))))
+        let (parts, ()) =
+            http::Request::get(url).header("host", "x").body(()).unwrap().into_parts();
+        now(hook(Arc::new(Handshake::new(&Head::parsed(parts).unwrap(), None, false, true))))
     };
     assert_eq!(ask("/socket.io/?token=good"), Ok(()));
     assert_eq!(ask("/socket.io/?token=bad"), Err("who are you?".to_owned()));

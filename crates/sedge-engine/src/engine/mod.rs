@@ -318,7 +318,7 @@ async fn serve_commands<A: Application>(
                 match io.attach() {
                     Ok(io) => worker.adopt(ticket, io, answer, early),
                     Err(error) => {
-                        sedge_log::warn_rarely!(%error, "a connection cannot be registered")
+                        sedge_log::warn_rarely!(%error, "a connection cannot be registered");
                     }
                 }
             }

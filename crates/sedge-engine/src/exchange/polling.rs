@@ -138,7 +138,8 @@ impl<A: Application> Worker<A> {
         if let Some(compression) = &self.shard.0.config.local.http_compression
             && compressible
             && body.len() >= compression.threshold
-            && let Some(wanted) = compress::negotiate(exchange.head.text(&ACCEPT_ENCODING))
+            && let Some(wanted) =
+                compress::negotiate(exchange.head.list(&ACCEPT_ENCODING).as_deref())
             && let Some(compressed) = compress::compress(wanted, compression.level, &body)
         {
             body = compressed;

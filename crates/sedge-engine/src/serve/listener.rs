@@ -184,16 +184,15 @@ async fn serve_connection<A: Application>(
             None
         }
         // Boxed because it is large and most connections get on without.
-        End::Other(io) => Box::pin(serve_by_hyper(&worker, io, peer, context)).await,
+        End::Other { io, read } => Box::pin(serve_by_hyper(&worker, io, read, peer, context)).await,
         End::Upgraded(upgraded) => Some(upgraded),
         End::Foreign { owner, io, read } => {
             match Box::pin(worker.pass(owner, io.into_inner(), peer, read)).await {
                 Ok(()) | Err(None) => None,
                 // The client is told why: hyper's way tries once more and answers.
                 Err(Some((io, read))) => {
-                    let mut io = TimedIo::new(io, local.head_timeout, local.body_timeout);
-                    io.put_back(read);
-                    Box::pin(serve_by_hyper(&worker, io, peer, context)).await
+                    let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
+                    Box::pin(serve_by_hyper(&worker, io, read, peer, context)).await
                 }
             }
         }
