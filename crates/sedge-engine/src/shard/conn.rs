@@ -50,8 +50,11 @@ pub(crate) enum Carrier {
 pub(crate) struct Polling {
     /// Where the answer of the waiting GET goes.
     pub(crate) get: Option<oneshot::Sender<PollAnswer>>,
-    /// That GET's client cannot take binary (`b64=1`, or JSONP). Each request says so for itself.
+    /// The client said in its handshake that it cannot take binary by polling (`b64=1`): it need not say so
+    /// again.
     pub(crate) base64: bool,
+    /// The waiting GET said so (`b64=1`, or JSONP).
+    pub(crate) get_base64: bool,
     /// Another WebSocket that wants to take over.
     pub(crate) probe: Option<Box<Probe>>,
 }
@@ -272,7 +275,7 @@ impl Conn {
 
     /// Takes everything out of the outbox as one polling body.
     pub(crate) fn drain(&mut self) -> PollAnswer {
-        let base64 = matches!(&self.carrier, Carrier::Polling(polling) if polling.base64);
+        let base64 = matches!(&self.carrier, Carrier::Polling(polling) if polling.base64 || polling.get_base64);
         let mut encoder = PayloadEncoder::new(self.dialect.version, !base64);
         while let Some(frame) = self.outbox.pop() {
             push_frame(&mut encoder, &frame);

@@ -555,7 +555,7 @@ impl State {
         let polling = self.conn(key)?.polling()?;
         let (sender, receiver) = oneshot::channel();
         polling.get = Some(sender);
-        polling.base64 = base64;
+        polling.get_base64 = base64;
         env.metrics.polls_waiting.add(1);
         Some(receiver)
     }
@@ -599,11 +599,13 @@ impl State {
         now: Time,
         sid: SessionId,
         version: Version,
+        base64: bool,
         open: Option<Bytes>,
     ) -> SessionKey {
         let session = Session::polling(now, version, &env.timing);
         let dialect = Dialect { version, base64: false, deflate: false };
-        let conn = Conn::new(session, Carrier::Polling(Polling::default()), sid, dialect);
+        let polling = Polling { base64, ..Polling::default() };
+        let conn = Conn::new(session, Carrier::Polling(polling), sid, dialect);
         self.open(env, conn, open)
     }
 }

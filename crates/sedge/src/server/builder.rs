@@ -325,7 +325,7 @@ impl ServerBuilder {
         let for_shards = Arc::clone(&core);
         let engine =
             Engine::start(config, move |shard| ShardApp::new(Arc::clone(&for_shards), shard))?;
-        core.set_engine(engine);
+        core.set_engine(&engine);
         let root = core.root();
         if let Some(hub) = &core.hub {
             hub.start(Arc::new(Receiver::new(&core)));
