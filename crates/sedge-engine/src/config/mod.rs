@@ -101,6 +101,8 @@ pub struct Local {
     pub(crate) head_bytes_max: usize,
     /// Header lines of a request.
     pub(crate) headers_max: usize,
+    /// For a client to take something of what waits for it.
+    pub(crate) slow_client_timeout: Duration,
     /// Bytes that may wait for one client.
     pub(crate) outbox_bytes_max: usize,
     /// TCP connections of one shard.
