@@ -111,6 +111,10 @@ pub(crate) const HEADERS_MIN: usize = 16;
 /// largest size. A healthy client never has more than a few kilobytes waiting.
 pub(crate) const DEFAULT_OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// For a client on a WebSocket to take anything at all of what waits for it. Mobile links stall for some
+/// seconds, and whoever is gone for longer than the heartbeat allows is gone anyway.
+pub(crate) const DEFAULT_SLOW_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The largest limit that can be set: outboxes count in 32 bits, and one message more must fit.
 pub const OUTBOX_BYTES_MAX_MAX: usize = 1 << 31;
 
@@ -177,6 +181,9 @@ pub(crate) const ARENA_MESSAGE_MAX: usize = 8 * 1024;
 /// Frames up to this many bytes in all are gathered into one buffer: for little ones, copying is
 /// cheaper than the kernel's handling of a vector.
 pub(crate) const GATHER_MAX: usize = 4096;
+
+/// Bytes of little frames that are gathered for one write when very many wait.
+pub(crate) const CROWD_MAX: usize = 64 * 1024;
 
 /// Slices given to one vectored write.
 pub(crate) const VECTOR_MAX: usize = 64;

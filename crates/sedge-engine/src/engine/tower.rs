@@ -27,7 +27,7 @@ use crate::http::peer::{Peer, PeerAddr};
 use crate::http::ticket::Ticket;
 use crate::net::io::{Detached, PassedStream};
 use crate::tasks;
-use crate::worker::command::{Adoption, Command, ShardHandle, send_request};
+use crate::worker::command::{Adoption, Command, least_loaded, send_request};
 
 /// Wraps services so that the engine answers the requests for its path, and they the rest.
 pub struct EngineLayer<A: Application> {
@@ -127,10 +127,7 @@ impl<A: Application> Engine<A> {
             .and_then(|sid| self.codec().decode(&sid))
             .map(|owner| usize::from(owner.shard))
             .filter(|shard| *shard < self.shard_count());
-        named.unwrap_or_else(|| {
-            let loads = self.shards().iter().map(ShardHandle::load);
-            loads.zip(0..).min().map_or(0, |(_, shard)| shard)
-        })
+        named.unwrap_or_else(|| least_loaded(self.shards(), 0).map_or(0, |(shard, _)| shard))
     }
 
     /// Waits until the server has written the 101 response and moves the connection to its shard.

@@ -135,9 +135,10 @@ impl<A: Application> Worker<A> {
         let alone = (exchange.version == Version::V3).then(|| Conn::single(Version::V3, &open));
         let open = alone.is_none().then_some(open);
         let now = self.shard.now();
+        let (version, base64) = (exchange.version, exchange.base64);
         let key = self
             .shard
-            .with_state(|state, env| state.open_polling(env, now, sid, exchange.version, open));
+            .with_state(|state, env| state.open_polling(env, now, sid, version, base64, open));
         self.opened(key, handshake);
         match alone {
             Some(answer) => {

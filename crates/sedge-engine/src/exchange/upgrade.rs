@@ -189,7 +189,7 @@ impl<A: Application> Worker<A> {
             };
             let mut websocket = WebSocket::new(io, id, probe.deflate);
             // The task writes the answer when it begins.
-            websocket.blocked = !answer.is_empty();
+            websocket.blocked = (!answer.is_empty()).then(|| inner.now());
             probe.outbox = Outbox::beginning_with(answer);
             probe.websocket = Some(websocket);
             inner.metrics.connections_websocket.add(1);

@@ -18,7 +18,7 @@ use crate::net::io::{Io, PassedStream};
 use crate::net::passed::Passed;
 use crate::tasks;
 use crate::worker::Worker;
-use crate::worker::command::ShardHandle;
+use crate::worker::command::least_loaded;
 use crate::worker::listen::{ListenOptions, ListenerContext, Listening};
 
 /// Opens a listener whose connections are spread over all shards, and returns what accepts them.
@@ -84,11 +84,7 @@ fn assign<A: Application>(
     context: &Arc<ListenerContext>,
 ) {
     let own = worker.shard.index();
-    let loads = worker.shards.iter().map(ShardHandle::load);
-    let Some((load, shard)) = loads.zip(0..).min_by_key(|(load, shard)| (*load, *shard != own))
-    else {
-        return;
-    };
+    let Some((shard, load)) = least_loaded(&worker.shards, own) else { return };
     if load >= worker.shard.0.config.local.connections_max as u64 {
         sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         return;

@@ -171,7 +171,7 @@ impl Shard {
         let released = poll_fn(|cx| {
             match self.0.state.borrow_mut().conn(session).filter(|conn| conn.holds > 0) {
                 Some(conn) => {
-                    conn.held = Some(cx.waker().clone());
+                    conn.held = Some(Box::new(cx.waker().clone()));
                     Poll::Pending
                 }
                 None => Poll::Ready(()),
