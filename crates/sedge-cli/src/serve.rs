@@ -65,15 +65,14 @@ async fn told_to_end(signals: &mut Signals, certificate: Option<&Certificate>) -
             return signal;
         }
         let name = signal.name();
-        match certificate {
-            Some(certificate) => {
-                tracing::info!(signal = name, "settings and program stay until a restart");
-                certificate.reread();
-            }
-            None => tracing::info!(
+        if let Some(certificate) = certificate {
+            tracing::info!(signal = name, "settings and program stay until a restart");
+            certificate.reread();
+        } else {
+            tracing::info!(
                 signal = name,
-                "nothing to do: there is no certificate, and settings and program stay until a restart"
-            ),
+                "there is no certificate to read; settings and program stay until a restart"
+            );
         }
     }
 }

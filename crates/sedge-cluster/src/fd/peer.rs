@@ -49,7 +49,7 @@ mod tests {
         for end in [near, far] {
             let peer = process(&end).unwrap();
             assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
-            assert_eq!(peer.pid as u32, std::process::id());
+            assert_eq!(peer.pid.cast_unsigned(), std::process::id());
         }
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(process(&udp).is_err() || process(&udp).is_ok_and(|peer| peer.pid == 0));

@@ -27,7 +27,7 @@ impl Supervisor {
         }
         let under_way = UnderWay::new(&self.refusals);
         let answer = answer(retry_after.as_secs());
-        tasks::spawn_local(async move {
+        tasks::refusal(async move {
             let _under_way = under_way;
             let done = async {
                 if connection.origin.unix {

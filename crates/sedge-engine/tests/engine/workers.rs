@@ -145,7 +145,7 @@ fn a_request_for_a_sibling_may_be_cut_anywhere() {
         let (first, second) = whole.as_bytes().split_at(cut);
         http.send_bytes(first);
         let sum = || servers.iter().map(|s| s.metrics().connections_http).sum::<u64>();
-        assert!(sedge_testkit::eventually(sedge_testkit::DEADLINE, || sum() >= 3));
+        assert!(sedge_testkit::eventually(DEADLINE, || sum() >= 3));
         http.send_bytes(second);
         http.receive().expect(200, "ok");
         http.get(target).expect(200, "4\u{e9}");
