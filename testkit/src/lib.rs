@@ -7,6 +7,7 @@ mod http;
 pub mod payload;
 mod polling;
 mod ports;
+pub mod requests;
 mod sio;
 mod stream;
 mod wait;

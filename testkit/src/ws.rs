@@ -96,6 +96,11 @@ impl RawWs {
         // RFC 6455 §1.3 gives this answer to the key above.
         let accept = response.header("sec-websocket-accept");
         assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        RawWs::over(http, response)
+    }
+
+    /// A connection whose handshake has been answered.
+    pub(crate) fn over(http: RawHttp, response: HttpResponse) -> Self {
         RawWs { stream: http.into_stream(), response }
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::server::Server;
 use crate::workspace::Workspace;
-use crate::{process, programs, tools};
+use crate::{needs, process, programs, tools};
 
 const HELP: &str = "\
 Run the public protocol test suites of the Socket.IO project
@@ -32,6 +32,8 @@ const COMMIT: &str = "d2d753fed4435015c2d83fe62e676b44e07fa3f7";
 const CLONE: Duration = Duration::from_mins(2);
 /// The slowest suite takes about 5 s, and 64 s if every test runs into its own limit.
 const LIMIT: Duration = Duration::from_mins(2);
+/// How many shards our servers have, one after the other: requests of one session arrive on any of them.
+const SHARDS: [&str; 1] = ["1"];
 /// What is changed in the copies: (file, text, what stands there instead). `URL` in the last is
 /// the server's.
 ///
@@ -85,6 +87,7 @@ pub(crate) fn main(workspace: &Workspace, args: &[String]) -> Result<()> {
             }
         }
     }
+    needs::ensure(workspace, &["suites"])?;
     match run(workspace, dir.map(PathBuf::from), reference)? {
         Outcome::Passed(note) => println!("passed: {}", note.unwrap_or_default()),
         Outcome::Skipped(why) | Outcome::Extra(why) => println!("not run: {why}"),
@@ -104,35 +107,46 @@ fn run(workspace: &Workspace, dir: Option<PathBuf>, reference: bool) -> Result<O
         return Ok(Outcome::Extra(why.to_owned()));
     };
     let docs = docs_folder(&checkout)?;
-    let server = start_server(workspace, reference)?;
+    let servers: &[Option<&str>] = if reference { &[None] } else { &SHARDS.map(Some) };
     let mut result = Ok(());
     let mut passed = Vec::new();
-    for (index, suite) in SUITES.iter().enumerate() {
-        let copy = workspace.scratch(&format!("suites/{}", suite.name))?;
-        prepare(workspace, &docs.join(suite.folder), &copy, &server.url(index))?;
-        match run_one(workspace, suite, &copy) {
-            Ok(count) => passed.push(format!("{} {count}", suite.name)),
-            Err(error) => {
-                println!("error: {error}");
-                result = Err(Error::Check("a protocol suite failed, see above".to_owned()));
+    for shards in servers {
+        println!(
+            "--- {}",
+            shards.map_or("the reference".to_owned(), |count| format!("{count} shards"))
+        );
+        let server = start_server(workspace, *shards)?;
+        for (index, suite) in SUITES.iter().enumerate() {
+            let copy = workspace.scratch(&format!("suites/{}", suite.name))?;
+            prepare(workspace, &docs.join(suite.folder), &copy, &server.url(index))?;
+            match run_one(workspace, suite, &copy) {
+                Ok(count) => passed.push(format!("{} {count}", suite.name)),
+                Err(error) => {
+                    println!("error: {error}");
+                    result = Err(Error::Check("a protocol suite failed, see above".to_owned()));
+                }
             }
         }
-    }
-    if result.is_err() {
-        server.show_output();
+        if result.is_err() {
+            server.show_output();
+            break;
+        }
     }
     result.map(|()| Outcome::Passed(Some(format!("tests passed: {}", passed.join(", ")))))
 }
 
-fn start_server(workspace: &Workspace, reference: bool) -> Result<Server> {
-    let mut command = if reference {
+/// Our server with so many shards, or the official one.
+fn start_server(workspace: &Workspace, shards: Option<&str>) -> Result<Server> {
+    let mut command = if let Some(shards) = shards {
+        let mut ours = Command::new(programs::example(workspace, "protocol_suites")?);
+        ours.args(["--shards", shards]);
+        ours
+    } else {
         let dir = workspace.root.join("tests/suites");
         tools::npm_ci(workspace, &dir)?;
         let mut node = workspace.command("node");
         node.arg(dir.join("reference-server.mjs"));
         node
-    } else {
-        Command::new(programs::example(workspace, "protocol_suites")?)
     };
     for suite in &SUITES {
         command.arg(format!("--{}", suite.name)).arg("127.0.0.1:0");

@@ -12,7 +12,7 @@ use crate::config::settings::{Operation, Settings};
 use crate::config::units::{Shards, Workers};
 use crate::failure::Failure;
 use crate::tls::Certificate;
-use crate::{logging, nofile, serve};
+use crate::{logging, nofile, serve, tasks};
 
 /// Runs the cluster to its end, or one of its workers.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
@@ -94,7 +94,7 @@ async fn work(settings: &Settings, worker: Worker) -> Result<(), Failure> {
     tracing::info!(pid = std::process::id(), "worker starts");
     worker.metrics_from(|| logging::prometheus("sedge_log_lines_lost_total"));
     let mut drains = worker.drains();
-    tokio::spawn(async move {
+    tasks::in_background(async move {
         drains.wait().await;
         draining.store(true, Ordering::Relaxed);
     });

@@ -9,29 +9,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sedge::extract::{Ack, State, TryData};
 use sedge::{RemoteSocket, Server, ServerBuilder, Socket};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
+use crate::limits::{DEMO_GATHERING, DEMO_KEY_MAX, DEMO_LOOK, DEMO_NAME_MAX, DEMO_TEXT_MAX};
+use crate::tasks;
+
 /// Where one begins; always listed.
 const LOBBY: &str = "lobby";
 
 /// The Socket.IO room of everybody who has said hello.
 const GREETED: &str = "greeted";
-
-/// From one announcement to the next: short enough to look immediate.
-const GATHERING: Duration = Duration::from_millis(100);
-
-/// How often a worker looks whether something has changed that none of its own clients did: a worker
-/// that was killed tells nobody, and the announcements of two workers can overtake each other.
-const LOOK: Duration = Duration::from_secs(2);
-
-const NAME_MAX: usize = 32;
-const TEXT_MAX: usize = 2000;
-const KEY_MAX: usize = 64;
 
 /// What a socket's data says about the person behind it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -178,7 +170,7 @@ pub(crate) fn install(io: &Server) {
     });
     if let (Some(announcer), Some(place)) = (io.state::<Announcer>(), io.state::<Place>()) {
         let io = io.clone();
-        tokio::spawn(async move { announcer.run(&io, place.workers > 1).await });
+        tasks::in_background(async move { announcer.run(&io, place.workers > 1).await });
     }
 }
 
@@ -228,10 +220,10 @@ async fn join(
 async fn say(socket: Socket, TryData(payload): TryData<Say>, ack: Ack) {
     let Some(person) = person(&socket) else { return refuse(ack, "Say hello first") };
     let Ok(Say { text, key }) = payload else { return refuse(ack, "say needs a text and a key") };
-    let Some(text) = trimmed(&text, TEXT_MAX, &['\n', '\t']) else {
+    let Some(text) = trimmed(&text, DEMO_TEXT_MAX, &['\n', '\t']) else {
         return refuse(ack, "A message has 1 to 2000 characters");
     };
-    if key.chars().count() > KEY_MAX {
+    if key.chars().count() > DEMO_KEY_MAX {
         return refuse(ack, "The key of a message has at most 64 characters");
     }
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -320,7 +312,7 @@ fn refuse(ack: Ack, error: &str) {
 
 /// The name of a person or a room, if it can be one.
 fn line(text: &str) -> Option<&str> {
-    trimmed(text, NAME_MAX, &[])
+    trimmed(text, DEMO_NAME_MAX, &[])
 }
 
 /// The text without the space around it, if something is left, it is not too long, and it has no
@@ -428,10 +420,10 @@ impl Announcer {
         loop {
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(LOOK), if look => {}
+                () = tokio::time::sleep(DEMO_LOOK), if look => {}
             }
             self.announce(io).await;
-            tokio::time::sleep(GATHERING).await;
+            tokio::time::sleep(DEMO_GATHERING).await;
         }
     }
 

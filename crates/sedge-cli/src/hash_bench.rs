@@ -9,14 +9,12 @@ use std::time::Instant;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use sedge_sticky::hash_bench::{Addresses, Family, Outcome, SLOTS_MAX, SLOTS_MIN, compare};
 
+use crate::limits::{BENCH_ADDRESSES_MAX, BENCH_SCATTER_SLOTS_MAX};
+
 /// The name of the command.
 pub(crate) const NAME: &str = "hash-bench";
 /// As in the published benchmark.
 const ADDRESSES: u64 = 1_000_000;
-/// A few minutes.
-const ADDRESSES_MAX: u64 = 1_000_000_000;
-/// More columns than these nobody can read.
-const SCATTER_SLOTS_MAX: usize = 12;
 
 const HELP: &str = "\
 Compares ways to place clients by their address, as sticky balancers do.
@@ -75,7 +73,7 @@ pub(crate) struct HashBench {
 /// nothing here.
 pub(crate) fn command() -> Command {
     let slots = value_parser!(u16).range(i64::from(SLOTS_MIN)..=i64::from(SLOTS_MAX));
-    let addresses = value_parser!(u64).range(1..=ADDRESSES_MAX);
+    let addresses = value_parser!(u64).range(1..=BENCH_ADDRESSES_MAX);
     Command::new(NAME)
         .about("Compares ways to place clients by their address")
         .override_help(HELP)
@@ -116,7 +114,7 @@ fn report(bench: HashBench, outcomes: &[Outcome]) -> String {
     let (addresses, slots) = (grouped(bench.addresses), bench.slots);
     let mut text = format!("{addresses} random {family} addresses over {slots} slots\n\n");
     text.push_str(&figures(bench, outcomes).aligned());
-    if usize::from(slots) <= SCATTER_SLOTS_MAX {
+    if usize::from(slots) <= BENCH_SCATTER_SLOTS_MAX {
         text.push_str("\nAddresses in each slot\n\n");
         text.push_str(&scatter(bench, outcomes).aligned());
     }

@@ -131,13 +131,11 @@ impl Site {
     }
 
     async fn metrics_text(&self) -> String {
-        match &self.host {
-            Some(host) => host.text().await.to_string(),
-            None => {
-                let own = self.server.metrics().prometheus();
-                own + &logging::prometheus("sedge_log_lines_lost_total")
-            }
+        if let Some(host) = &self.host {
+            return host.text().await.to_string();
         }
+        let own = self.server.metrics().prometheus();
+        own + &logging::prometheus("sedge_log_lines_lost_total")
     }
 
     fn find(&self, path: &str) -> Option<Answer> {

@@ -17,6 +17,7 @@ mod logging;
 mod nofile;
 mod serve;
 mod status;
+mod tasks;
 mod tls;
 
 use std::io::Write as _;

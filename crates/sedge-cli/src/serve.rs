@@ -17,7 +17,7 @@ use crate::demo::Place;
 use crate::failure::Failure;
 use crate::http::{Routes, Site};
 use crate::tls::Certificate;
-use crate::{demo, logging, nofile};
+use crate::{demo, logging, nofile, tasks};
 
 /// Serves until a signal ends it.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
@@ -172,7 +172,7 @@ pub(crate) fn announce(scheme: &str, addresses: impl IntoIterator<Item = String>
         };
     }
     // Nobody may be reading, which is no fault, and must not keep this thread from serving.
-    let said = std::thread::Builder::new().name("sedge-announce".to_owned()).spawn(move || {
+    let said = tasks::thread("sedge-announce", move || {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
     });

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{Folder, Sedge, output, sedge};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sedge_testkit::{
-    Form, Frame, PollingSession, RawHttp, RawWs, SioClient, eventually, free_ports,
+    Form, Frame, PollingSession, RawHttp, RawWs, SioClient, eventually, free_ports, requests,
 };
 use serde_json::Value;
 
@@ -213,6 +213,26 @@ fn no_stickiness_is_needed() {
         ws.close();
     }
     host.await_status(|status| status["workers"][0]["sessions"]["polling"] == 0);
+}
+
+/// Whoever reads a request: the supervisor and a worker, a worker on a connection that hyper has, and then
+/// perhaps a sibling.
+#[test]
+fn a_request_means_the_same_on_every_worker() {
+    let host = start(2, &[]);
+    let fresh = || RawHttp::connect(host.at());
+    let kept = || {
+        let mut http = fresh();
+        assert_eq!(http.get("/elsewhere").status, 404);
+        http
+    };
+    for case in &requests::cases() {
+        for http in [fresh(), kept(), kept()] {
+            let session = PollingSession::open(host.at(), PATH, Form::V4);
+            let outcome = requests::ask(http, case, &session.sid);
+            assert_eq!(outcome, case.outcome, "{}", case.name);
+        }
+    }
 }
 
 #[test]

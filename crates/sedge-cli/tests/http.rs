@@ -51,11 +51,11 @@ fn health_is_ok_for_get_and_head() {
 
 /// Sends a request as written and returns the whole answer.
 fn raw(server: &Sedge, request: &str) -> String {
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
+    let mut stream = TcpStream::connect(server.address).expect("the server accepts");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+    stream.write_all(request.as_bytes()).expect("the server reads");
     let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
+    stream.read_to_string(&mut response).expect("an answer and its end");
     response
 }
 
@@ -159,7 +159,7 @@ fn head_has_the_headers_only() {
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
-    assert!(response.contains("content-length: 16\r\n"), "{response}");
+    assert!(response.contains("Content-Length: 16\r\n"), "{response}");
     assert!(response.ends_with("\r\n\r\n"), "{response}");
 }
 

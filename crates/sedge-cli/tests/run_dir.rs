@@ -109,23 +109,60 @@ impl Pair {
     }
 }
 
+/// Whoever is first can make the directory of another user: the cluster does without.
 #[test]
 fn a_default_directory_that_another_user_has_made_is_not_used() {
     if !is_root() {
         return;
     }
     let folder = Folder::new();
-    let taken = PathBuf::from(format!("/tmp/sedge-{USER}"));
-    let _ = fs::remove_dir_all(&taken);
-    fs::create_dir(&taken).expect("a directory");
-    set_mode(&taken, 0o777);
-    chown(&taken, Some(STRANGER), Some(STRANGER)).expect("root may");
-    let output = sedge_of(USER, &folder).args(["--listen", "127.0.0.1:0"]).output();
-    fs::remove_dir_all(&taken).expect("it is gone");
-    let output = output.expect("it starts");
+    let taken = Taken::new(PathBuf::from(format!("/tmp/sedge-{USER}")));
+    let command = sedge_of(USER, &folder);
+    let mut ask = sedge_of(USER, &folder);
+    let pair = Pair::start(command, folder);
+    pair.is_whole();
+    assert_eq!(fs::read_dir(&taken.0).expect("it is there").count(), 0, "nothing is put there");
+    ask.args(["status", "--json", "--listen", &pair.sedge.address.to_string()]);
+    assert_eq!(status(&ask.output().expect("it starts"))["state"], "serving");
+    pair.sedge.signal(Signal::TERM);
+    let end = pair.sedge.wait();
+    assert_eq!(end.code, Some(0), "{}", end.log);
+    assert!(end.log.contains("belongs to another user"), "{}", end.log);
+}
+
+/// One that was asked for is used or refused.
+#[test]
+fn a_directory_that_others_can_rename_is_refused_in_words() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let taken = Taken::new(folder.path().join("taken"));
+    let mut command = sedge_of(USER, &folder);
+    command.args(["--listen", "127.0.0.1:0", "--run-dir"]).arg(taken.0.join("run"));
+    let output = command.output().expect("it starts");
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains(&format!("/tmp/sedge-{USER} belongs to another user")), "{words}");
+    assert!(words.contains("taken belongs to another user"), "{words}");
+}
+
+/// A directory of the stranger's, open to all.
+struct Taken(PathBuf);
+
+impl Taken {
+    fn new(path: PathBuf) -> Taken {
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).expect("a directory");
+        set_mode(&path, 0o777);
+        chown(&path, Some(STRANGER), Some(STRANGER)).expect("root may");
+        Taken(path)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// As a volume of Kubernetes is: it belongs to root and to a group that may write to it.
@@ -176,7 +213,7 @@ fn nothing_needs_to_be_written() {
     assert_eq!(ask(&["drain"]).status.code(), Some(0));
     let end = pair.sedge.wait();
     assert_eq!(end.code, Some(0), "{}", end.log);
-    assert!(end.log.contains("it cannot be written to"), "{}", end.log);
+    assert!(end.log.contains("it is not used: the cluster's sockets have no files"), "{}", end.log);
 }
 
 /// The workers of a supervisor that was killed and those of its successor, without any file between them.

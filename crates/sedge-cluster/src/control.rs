@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::{ANSWER_BYTES_MAX, COMMAND_TIMEOUT};
 use crate::local;
-use crate::run_dir::control_paths;
+use crate::run_dir::{control_path, control_paths};
 use crate::wire::command::{Answer, Command};
 
 pub use crate::wire::command::{ClusterState, Status, WorkerState, WorkerStatus};
@@ -82,10 +82,11 @@ fn ask(run_dir: &Path, command: &Command) -> Result<Answer, ControlError> {
 
 /// Connects wherever the control socket is.
 fn connect(run_dir: &Path) -> Result<UnixStream, ControlError> {
-    let paths = control_paths(run_dir);
-    for path in &paths {
-        let error = match local::connect(path) {
-            Ok(stream) => return check_owner(stream, path),
+    let mut failure = ControlError::NotRunning(control_path(run_dir));
+    for path in control_paths(run_dir) {
+        let error = match local::connect(&path) {
+            Ok(stream) if is_own(&stream) => return Ok(stream),
+            Ok(_) => io::ErrorKind::PermissionDenied.into(),
             Err(error) => error,
         };
         match error.kind() {
@@ -93,18 +94,17 @@ fn connect(run_dir: &Path) -> Result<UnixStream, ControlError> {
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::InvalidInput => {}
-            io::ErrorKind::PermissionDenied => return Err(ControlError::Forbidden(path.clone())),
+            // Somebody else has the place, and the cluster may be at another one.
+            io::ErrorKind::PermissionDenied => failure = ControlError::Forbidden(path),
             _ => return Err(ControlError::NoAnswer(error)),
         }
     }
-    let first = paths.into_iter().next();
-    Err(ControlError::NotRunning(first.unwrap_or_else(|| run_dir.to_owned())))
+    Err(failure)
 }
 
 /// Root may ask every cluster; everybody else only asks their own.
-fn check_owner(stream: UnixStream, path: &Path) -> Result<UnixStream, ControlError> {
-    let foreign = !rustix::process::geteuid().is_root() && local::check_peer(&stream).is_err();
-    if foreign { Err(ControlError::Forbidden(path.to_owned())) } else { Ok(stream) }
+fn is_own(stream: &UnixStream) -> bool {
+    rustix::process::geteuid().is_root() || local::check_peer(stream).is_ok()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 //! Connections of clients go through these sockets, so no other user may put one in their place: every part
 //! of the path belongs to this user or to root, and nobody else may rename what is in it. A directory that
 //! is merely there to be written to, such as a volume, gets a private one inside. Where nothing can be
-//! written at all, the same names are in the [abstract](local) namespace.
+//! written at all, or the default is somebody else's, the same names are in the [abstract](local) namespace.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -40,8 +40,8 @@ const NOBODY: u32 = 65534;
 
 /// Where the cluster that listens on this port keeps its sockets unless told otherwise: in `sedge/PORT` in
 /// `XDG_RUNTIME_DIR` if that is this user's, in `/run/sedge/PORT` for root, and in `/tmp/sedge-UID/PORT` for
-/// everybody else. If nothing can be written there, the names of the sockets are in Linux's abstract
-/// namespace; whoever asks for this directory finds them there.
+/// everybody else. If nothing can be written there, or others can, the names of the sockets are in Linux's
+/// abstract namespace; whoever asks for this directory finds them there.
 pub fn default_run_dir(port: u16) -> PathBuf {
     default_parent().join(port.to_string())
 }
@@ -110,19 +110,35 @@ impl From<io::Error> for Trouble {
 }
 
 impl RunDirectory {
-    /// Takes the directory, creating it if it is not there.
+    /// Takes the directory that was chosen, creating it if it is not there.
     pub(crate) fn take(path: &Path, start: u64) -> Result<RunDirectory, ClusterError> {
-        let taken = match RunDirectory::take_files(path, start) {
-            Err(Trouble::Io(error)) if is_unwritable(&error) => {
-                let directory = path.display();
-                tracing::warn!(
-                    %directory,
-                    "it cannot be written to ({error}): the cluster's sockets have no files"
-                );
-                RunDirectory::take_names(path, start)
-            }
-            taken => taken,
-        };
+        RunDirectory::take_unless(path, start, |trouble| match trouble {
+            Trouble::Io(error) if is_unwritable(error) => Some(error.to_string()),
+            _ => None,
+        })
+    }
+
+    /// Takes the default directory. Nobody has chosen it, so one that cannot be trusted is no error either.
+    pub(crate) fn take_default(path: &Path, start: u64) -> Result<RunDirectory, ClusterError> {
+        RunDirectory::take_unless(path, start, |trouble| match trouble {
+            Trouble::Io(error) => Some(error.to_string()),
+            Trouble::Refused(reason) => Some(reason.clone()),
+            Trouble::Other(_) => None,
+        })
+    }
+
+    /// Takes the abstract names instead if that helps against what is in the way, which `avoids` then says.
+    fn take_unless(
+        path: &Path,
+        start: u64,
+        avoids: impl FnOnce(&Trouble) -> Option<String>,
+    ) -> Result<RunDirectory, ClusterError> {
+        let taken = RunDirectory::take_files(path, start).or_else(|trouble| {
+            let Some(reason) = avoids(&trouble) else { return Err(trouble) };
+            let directory = path.display();
+            tracing::warn!(%directory, reason, "it is not used: the cluster's sockets have no files");
+            RunDirectory::take_names(path, start)
+        });
         taken.map_err(|trouble| {
             let reason = match trouble {
                 Trouble::Other(error) => return error,
@@ -134,7 +150,10 @@ impl RunDirectory {
     }
 
     fn take_files(path: &Path, start: u64) -> Result<RunDirectory, Trouble> {
-        let path = private(&std::path::absolute(path)?)?;
+        let path = std::path::absolute(path)?;
+        check_length(&path)?;
+        // It may lead elsewhere, or a part longer.
+        let path = private(&path)?;
         check_length(&path)?;
         let lock = take_lock(&path)?;
         remove_abandoned(&path);
@@ -258,7 +277,9 @@ fn walk(path: &Path) -> Result<(PathBuf, Metadata), Trouble> {
         }
         // In a sticky directory such as /tmp nobody can rename or remove what is another's.
         if is_open(&found) && found.mode() & 0o1000 == 0 {
-            return Err(refused(&at, "can be written to by other users"));
+            let why =
+                "can be written to by other users; given itself, it gets a private one inside";
+            return Err(refused(&at, why));
         }
         if part == ".." {
             at.pop();
@@ -453,7 +474,12 @@ mod tests {
         drop(RunDirectory::take(&deep, 1).unwrap());
         set_mode(&path.join("a"), 0o777);
         let error = RunDirectory::take(&deep, 1).unwrap_err().to_string();
-        assert!(error.ends_with("/a can be written to by other users"), "{error}");
+        assert!(
+            error.ends_with(
+                "/a can be written to by other users; given itself, it gets a private one inside"
+            ),
+            "{error}"
+        );
         // In a sticky one they cannot rename what is ours.
         set_mode(&path.join("a"), 0o1777);
         drop(RunDirectory::take(&deep, 1).unwrap());
@@ -473,7 +499,12 @@ mod tests {
         assert_eq!(taken.path(), path.canonicalize().unwrap().join("real/run"));
         set_mode(&path.join("real"), 0o777);
         let error = RunDirectory::take(&path.join("link").join("run"), 2).unwrap_err().to_string();
-        assert!(error.ends_with("/real can be written to by other users"), "{error}");
+        assert!(
+            error.ends_with(
+                "/real can be written to by other users; given itself, it gets a private one inside"
+            ),
+            "{error}"
+        );
         std::os::unix::fs::symlink("round", path.join("round")).unwrap();
         let error = RunDirectory::take(&path.join("round"), 3).unwrap_err().to_string();
         assert!(error.ends_with("has too many links on its way"), "{error}");

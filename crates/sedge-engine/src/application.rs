@@ -127,7 +127,7 @@ pub enum CloseReason {
     PingTimeout,
     /// A packet could not be parsed.
     ParseError,
-    /// The client did not read fast enough and its outbox reached the limit.
+    /// The client did not read fast enough and its outbox reached the limit, or it read nothing for too long.
     SlowConsumer,
 }
 

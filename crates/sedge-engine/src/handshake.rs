@@ -6,6 +6,9 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use sedge_protocol::request::fields;
+use sedge_protocol::request::target::{decode, pairs};
+
 use crate::http::head::Head;
 
 /// The head of the handshake request and what is known about the connection it came on.
@@ -21,8 +24,9 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Copies what is needed from a request head. Values that are not UTF-8 are kept with
-    /// replacement characters. Without `keep_headers` only the URL is kept.
+    /// Copies what is needed from a request head. Several lines of one header become one value, or the
+    /// first one counts, as [`fields`] says. Values that are not UTF-8 are kept with replacement characters.
+    /// Without `keep_headers` only the URL is kept.
     pub(crate) fn new(
         head: &Head,
         address: Option<SocketAddr>,
@@ -34,11 +38,18 @@ impl Handshake {
         let size: usize = lines().map(|(name, value)| name.len() + value.len() + 2).sum();
         let mut text = String::with_capacity(url.len() + size);
         text.push_str(url);
-        for (name, value) in lines() {
+        for (at, (name, value)) in lines().enumerate() {
+            let same = |line: &(&[u8], &[u8])| line.0.eq_ignore_ascii_case(name);
+            if lines().take(at).any(|line| same(&line)) {
+                continue;
+            }
             // Names are ASCII, or a parser would have refused the head.
             text.extend(name.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
             text.push('\0');
-            text.push_str(&String::from_utf8_lossy(value));
+            let values =
+                std::iter::once(value).chain(lines().skip(at + 1).filter(same).map(|line| line.1));
+            let joined = fields::join(name, values).unwrap_or_default();
+            text.push_str(&String::from_utf8_lossy(&joined));
             text.push('\n');
         }
         Handshake {
@@ -62,8 +73,7 @@ impl Handshake {
 
     /// The query parameters in order, percent-decoded, `+` read as a space.
     pub fn query(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        crate::http::query::pairs(self.query_string())
-            .map(|(k, v)| (crate::http::query::decode(k), crate::http::query::decode(v)))
+        pairs(self.query_string()).map(|(k, v)| (decode(k), decode(v)))
     }
 
     /// The first value of one query parameter, decoded.
@@ -71,12 +81,12 @@ impl Handshake {
         self.query().find(|(k, _)| k == name).map(|(_, v)| v)
     }
 
-    /// The headers in order; names in lower case. Empty if the configuration drops headers.
+    /// The headers in order, each once; names in lower case. Empty if the configuration drops headers.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
         self.text[self.url_len as usize..].lines().filter_map(|line| line.split_once('\0'))
     }
 
-    /// The first value of one header; the name is compared without regard to case.
+    /// The value of one header, with those of all its lines if it is a list; the name is compared without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }

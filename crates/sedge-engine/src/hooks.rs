@@ -4,6 +4,7 @@
 //! Hooks run on the shards' threads, so they must not block. All but `allow_request` are plain
 //! functions and on the way of every request: what takes longer belongs elsewhere.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -114,8 +115,9 @@ pub enum ErrorContext {
     SessionIdUnknown(String),
     /// The method of the request that should have opened a session.
     BadHandshakeMethod(Method),
-    /// The `Origin` header cannot be read as text.
-    InvalidOrigin,
+    /// The query has this parameter more than once, so that whoever routed the request may have read
+    /// another value.
+    RepeatedParameter(&'static str),
     /// The session uses another transport than the request.
     TransportMismatch {
         /// The request's.
@@ -143,12 +145,12 @@ impl ErrorContext {
     /// `connection_error` event's context.
     pub fn name(&self) -> Option<&'static str> {
         match self {
-            ErrorContext::InvalidOrigin => Some("INVALID_ORIGIN"),
             ErrorContext::TransportMismatch { .. } => Some("TRANSPORT_MISMATCH"),
             ErrorContext::TransportHandshakeError(_) => Some("TRANSPORT_HANDSHAKE_ERROR"),
             ErrorContext::ProtocolMismatch { .. } => Some("PROTOCOL_MISMATCH"),
             ErrorContext::TransportUnknown(_)
             | ErrorContext::SessionIdUnknown(_)
+            | ErrorContext::RepeatedParameter(_)
             | ErrorContext::BadHandshakeMethod(_)
             | ErrorContext::Forbidden(_)
             | ErrorContext::UnsupportedProtocolVersion(_) => None,
@@ -161,7 +163,7 @@ impl ErrorContext {
             ErrorContext::TransportUnknown(_) => ErrorCode::TransportUnknown,
             ErrorContext::SessionIdUnknown(_) => ErrorCode::SessionIdUnknown,
             ErrorContext::BadHandshakeMethod(_) => ErrorCode::BadHandshakeMethod,
-            ErrorContext::InvalidOrigin
+            ErrorContext::RepeatedParameter(_)
             | ErrorContext::TransportMismatch { .. }
             | ErrorContext::TransportHandshakeError(_)
             | ErrorContext::ProtocolMismatch { .. } => ErrorCode::BadRequest,
@@ -171,9 +173,12 @@ impl ErrorContext {
     }
 
     /// What the client is told in place of the code's own wording.
-    pub(crate) fn refusal(&self) -> Option<&str> {
+    pub(crate) fn refusal(&self) -> Option<Cow<'_, str>> {
         match self {
-            ErrorContext::Forbidden(text) => Some(text),
+            ErrorContext::Forbidden(text) => Some(text.into()),
+            ErrorContext::RepeatedParameter(_) => {
+                Some(format!("{}: {self}", self.code().message()).into())
+            }
             _ => None,
         }
     }
@@ -186,7 +191,7 @@ impl fmt::Display for ErrorContext {
             ErrorContext::TransportUnknown(Some(name)) => write!(f, "transport {name:?}"),
             ErrorContext::SessionIdUnknown(sid) => write!(f, "sid {sid:?}"),
             ErrorContext::BadHandshakeMethod(method) => write!(f, "method {method}"),
-            ErrorContext::InvalidOrigin => f.write_str("the Origin header is not text"),
+            ErrorContext::RepeatedParameter(name) => write!(f, "the parameter {name} is repeated"),
             ErrorContext::TransportMismatch { transport, previous } => {
                 write!(f, "a {transport} request for a session on {previous}")
             }
@@ -209,7 +214,7 @@ mod tests {
             ErrorContext::TransportUnknown(Some("carrier pigeon".to_owned())),
             ErrorContext::SessionIdUnknown("gone".to_owned()),
             ErrorContext::BadHandshakeMethod(Method::POST),
-            ErrorContext::InvalidOrigin,
+            ErrorContext::RepeatedParameter("sid"),
             ErrorContext::TransportMismatch {
                 transport: Transport::Polling,
                 previous: Transport::WebSocket,
@@ -226,12 +231,7 @@ mod tests {
         let codes = all().map(|context| context.code() as u8);
         assert_eq!(codes, [0, 1, 2, 3, 3, 3, 3, 4, 5]);
         let names: Vec<_> = all().iter().filter_map(ErrorContext::name).collect();
-        let official = [
-            "INVALID_ORIGIN",
-            "TRANSPORT_MISMATCH",
-            "TRANSPORT_HANDSHAKE_ERROR",
-            "PROTOCOL_MISMATCH",
-        ];
+        let official = ["TRANSPORT_MISMATCH", "TRANSPORT_HANDSHAKE_ERROR", "PROTOCOL_MISMATCH"];
         assert_eq!(names, official);
     }
 
@@ -243,6 +243,9 @@ mod tests {
         assert_eq!(error.message, "Session ID unknown");
         assert_eq!(error.to_string(), "Session ID unknown (sid \"gone\")");
         assert_eq!(error.context.refusal(), None);
-        assert_eq!(ErrorContext::Forbidden("go away".to_owned()).refusal(), Some("go away"));
+        assert_eq!(
+            ErrorContext::Forbidden("go away".to_owned()).refusal().as_deref(),
+            Some("go away")
+        );
     }
 }

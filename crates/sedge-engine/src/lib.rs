@@ -94,7 +94,7 @@ pub use sedge_protocol::request::forwarded::{Header as ForwardedHeader, Proxies}
 pub use sedge_protocol::request::network::{Network, NetworkError, Networks};
 pub use shard::Shard;
 pub use shard::frames::SharedMessage;
-pub use shard::metrics::Metrics;
+pub use shard::metrics::{Counter, Metrics};
 pub use worker::listen::{ListenOptions, Listening};
 
 pub use sedge_protocol::engine::Version;

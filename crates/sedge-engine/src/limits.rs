@@ -98,6 +98,10 @@ pub(crate) const HEADERS_MIN: usize = 16;
 /// largest size. A healthy client never has more than a few kilobytes waiting.
 pub(crate) const DEFAULT_OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// For a client on a WebSocket to take anything at all of what waits for it. Mobile links stall for some
+/// seconds, and whoever is gone for longer than the heartbeat allows is gone anyway.
+pub(crate) const DEFAULT_SLOW_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The largest limit that can be set: outboxes count in 32 bits, and one message more must fit.
 pub const OUTBOX_BYTES_MAX_MAX: usize = 1 << 31;
 
@@ -119,6 +123,10 @@ pub(crate) const CLOSE_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// the client to take any when it has not done so for long: more than a stalled radio link needs.
 pub(crate) const TUNNEL_STALL_MAX: Duration = Duration::from_secs(30);
 
+/// Bytes that are read behind a request for another protocol before it is answered. Clients that are early
+/// send a packet or two; the rest waits in the kernel.
+pub(crate) const EARLY_BYTES_MAX: usize = 16 * 1024;
+
 /// For a client to stop sending a request that was answered before all of it was read. Closing before would
 /// take the answer from it.
 pub(crate) const UNREAD_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -132,9 +140,6 @@ pub(crate) const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// How long a POST whose session is held waits before it looks whether the session has ended.
 pub(crate) const HELD_LOOK: Duration = Duration::from_secs(1);
-
-/// Header lines that a head can have to be laid out by the native reader; one with more is for hyper.
-pub(crate) const LINES_MAX: usize = 64;
 
 /// The longest that a shard without work sleeps: whoever watches its progress expects some every half
 /// second.
@@ -152,6 +157,9 @@ pub(crate) const ARENA_MESSAGE_MAX: usize = 8 * 1024;
 /// Frames up to this many bytes in all are gathered into one buffer: for little ones, copying is
 /// cheaper than the kernel's handling of a vector.
 pub(crate) const GATHER_MAX: usize = 4096;
+
+/// Bytes of little frames that are gathered for one write when very many wait.
+pub(crate) const CROWD_MAX: usize = 64 * 1024;
 
 /// Slices given to one vectored write.
 pub(crate) const VECTOR_MAX: usize = 64;

@@ -5,14 +5,13 @@
 //! for one place in the code; [`Throttle`] is for whoever has to tell more apart, such as events by name.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+mod limits;
+
+pub use limits::PERIOD;
 #[doc(hidden)]
 pub use tracing;
-
-/// From one line to the next of its kind: a person who watches sees that it goes on, and a day of it
-/// is less than 9,000 lines.
-pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// Lets one line of a kind through in a period, and counts the others.
 #[derive(Debug, Default)]

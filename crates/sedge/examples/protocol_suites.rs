@@ -1,7 +1,7 @@
 //! What the public protocol test suites need; `tests/suites/README.md` says why.
 //!
-//! `protocol_suites [--v4 ADDR] [--v3 ADDR] [--v5 ADDR]`: Engine.IO 4, Engine.IO 3 and Socket.IO, one
-//! listener each. It prints their addresses in the order of the flags.
+//! `protocol_suites [--shards N] [--v4 ADDR] [--v3 ADDR] [--v5 ADDR]`: Engine.IO 4, Engine.IO 3 and Socket.IO,
+//! one listener each, with N shards (1). It prints their addresses in the order of the flags.
 #![expect(clippy::print_stdout, reason = "whoever starts it waits for the addresses")]
 
 use std::convert::Infallible;
@@ -20,6 +20,8 @@ const PING_INTERVAL: Duration = Duration::from_millis(300);
 const PING_TIMEOUT: Duration = Duration::from_millis(200);
 
 type Error = Box<dyn std::error::Error>;
+/// A listener, and the server that serves as long as it is there.
+type Running = (Listening, Box<dyn std::any::Any>);
 
 /// An Engine.IO application that sends every message back.
 struct Echo(Shard);
@@ -42,23 +44,23 @@ impl Application for Echo {
     fn on_timer(&self, _: u64) {}
 }
 
-async fn engine_io(address: SocketAddr, allow_eio3: bool) -> Result<Listening, Error> {
-    // The suites send requests of one session on several connections at once and rely on the order in
-    // which they were opened, as with the official server's single thread.
+async fn engine_io(shards: usize, address: SocketAddr, allow_eio3: bool) -> Result<Running, Error> {
     let config = Config::builder()
-        .shards(1)
+        .shards(shards)
         .path("/engine.io")
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
         .cors(Cors::any())
         .allow_eio3(allow_eio3)
         .build()?;
-    Ok(Engine::start(config, Echo)?.listen(address).await?)
+    let engine = Engine::start(config, Echo)?;
+    let listening = engine.listen(address).await?;
+    Ok((listening, Box::new(engine)))
 }
 
-async fn socket_io(address: SocketAddr) -> Result<Listening, Error> {
+async fn socket_io(shards: usize, address: SocketAddr) -> Result<Running, Error> {
     let io = Server::builder()
-        .shards(1)
+        .shards(shards)
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
         .cors(Cors::any())
@@ -70,21 +72,35 @@ async fn socket_io(address: SocketAddr) -> Result<Listening, Error> {
     }
     io.on("message", async |socket: Socket, args: Args| socket.emit("message-back", &args));
     io.on("message-with-ack", async |args: Args, ack: Ack| ack.send(&args));
-    Ok(io.listen(address).await?)
+    let listening = io.listen(address).await?;
+    Ok((listening, Box::new(io)))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
+    let mut shards = 1;
+    let mut running = Vec::new();
     while let Some(flag) = args.next() {
-        let address = args.next().ok_or("each flag takes an address")?.parse()?;
+        let value = args.next().ok_or("each flag takes a value")?;
+        if flag == "--shards" {
+            shards = value.parse()?;
+            continue;
+        }
+        let address = value.parse()?;
         let listening = match flag.as_str() {
-            "--v4" => engine_io(address, false).await?,
-            "--v3" => engine_io(address, true).await?,
-            "--v5" => socket_io(address).await?,
-            _ => return Err("usage: protocol_suites [--v4 ADDR] [--v3 ADDR] [--v5 ADDR]".into()),
+            "--v4" => engine_io(shards, address, false).await?,
+            "--v3" => engine_io(shards, address, true).await?,
+            "--v5" => socket_io(shards, address).await?,
+            _ => {
+                return Err(
+                    "usage: protocol_suites [--shards N] [--v4 ADDR] [--v3 ADDR] [--v5 ADDR]"
+                        .into(),
+                );
+            }
         };
-        println!("listening on http://{}", listening.local_addr());
+        println!("listening on http://{}", listening.0.local_addr());
+        running.push(listening);
     }
     std::future::pending().await
 }

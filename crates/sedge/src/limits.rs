@@ -99,6 +99,18 @@ pub(crate) const ANSWER_BACKLOG_BYTES: usize = 4 * ANSWER_PART_BYTES;
 /// Between two looks whether another process has taken enough for the next part of an answer.
 pub(crate) const ANSWER_PAUSE: Duration = Duration::from_millis(5);
 
+/// Fields looked at in the query behind a namespace of an old client; more are ignored, as by Node's
+/// `querystring` module.
+pub(crate) const QUERY_FIELDS_MAX: usize = 1000;
+
+/// Acknowledgements that a socket owes before those nobody waits for are looked for: below that, looking
+/// costs more than they do.
+pub(crate) const ACKS_SWEEP_AT_LEAST: usize = 16;
+
+/// Bytes that an event counts for while it waits, beside its name and arguments: what its parts cost on the
+/// heap. Many small ones are not to be cheap.
+pub(crate) const WAITING_EVENT_OVERHEAD: usize = 256;
+
 /// How many names of processes that have left are kept for requests that name them.
 pub(crate) const GONE_NAMES_KEPT: usize = 64;
 

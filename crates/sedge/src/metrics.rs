@@ -2,25 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter with a single writer, so that counting needs no locked instruction.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds; only the owning thread may.
-    pub(crate) fn add(&self, count: u64) {
-        self.0.store(self.get().wrapping_add(count), Ordering::Relaxed);
-    }
-
-    /// Takes away; only the owning thread may.
-    pub(crate) fn sub(&self, count: u64) {
-        self.0.store(self.get().wrapping_sub(count), Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use sedge_engine::Counter;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {

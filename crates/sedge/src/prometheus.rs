@@ -61,7 +61,7 @@ static ENGINE: [Single<EngineMetrics>; 10] = [
     ),
     counter(
         "sedge_slow_consumers_total",
-        "Clients disconnected because more had to wait for them than is allowed.",
+        "Clients disconnected because they did not take what was sent to them.",
         |m| m.closed[CloseReason::SlowConsumer as usize],
     ),
 ];

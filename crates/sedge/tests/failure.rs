@@ -112,6 +112,8 @@ impl Process {
         if let Some(run_dir) = run_dir {
             command.env("RUN_DIR", run_dir);
         }
+        // Nobody reads its words before it has ended, and a pipe does not hold many traces.
+        command.env("RUST_BACKTRACE", "0");
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a process");
         let mut log = BufReader::new(child.stderr.take().expect("a pipe"));

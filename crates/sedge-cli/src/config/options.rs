@@ -73,7 +73,7 @@ const fn spec(
 }
 
 /// All options, in the order of the help.
-pub(crate) static OPTIONS: [Spec; 43] = [
+pub(crate) static OPTIONS: [Spec; 44] = [
     spec(
         LISTENING,
         "listen",
@@ -211,6 +211,13 @@ pub(crate) static OPTIONS: [Spec; 43] = [
         One("SIZE"),
         Some("16MiB"),
         "Disconnect a client for whom more has to wait",
+    ),
+    spec(
+        LIMITS,
+        "slow-client-timeout",
+        One("DURATION"),
+        Some("30s"),
+        "Disconnect a WebSocket client that takes nothing of what waits for it",
     ),
     spec(
         LIMITS,

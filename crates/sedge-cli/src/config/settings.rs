@@ -93,6 +93,7 @@ struct ServerSettings {
     cookie: Option<String>,
     max_payload: Size,
     outbox_limit: Size,
+    slow_client_timeout: Duration,
     head_timeout: Duration,
     body_timeout: Duration,
 }
@@ -135,6 +136,7 @@ impl Settings {
             .http_compression(compression(own.http_compression))
             .max_payload(own.max_payload.0)
             .outbox_bytes_max(own.outbox_limit.0)
+            .slow_client_timeout(own.slow_client_timeout)
             .head_timeout(own.head_timeout)
             .trusted_proxies(self.proxies())
             .body_timeout(own.body_timeout);
@@ -383,6 +385,7 @@ impl Reader<'_> {
         let (cors_origins, credentials) = (self.list("cors-origin"), self.one("cors-credentials"));
         let cookie = self.one("cookie");
         let (max_payload, outbox_limit) = (self.one("max-payload"), self.one("outbox-limit"));
+        let slow_client_timeout = self.one("slow-client-timeout");
         let (head_timeout, body_timeout) = (self.one("head-timeout"), self.one("body-timeout"));
         if credentials == Some(true) && cors_origins.is_empty() {
             let name = self.typed.source("cors-credentials").name("cors-credentials");
@@ -404,6 +407,7 @@ impl Reader<'_> {
             cookie,
             max_payload: max_payload?,
             outbox_limit: outbox_limit?,
+            slow_client_timeout: slow_client_timeout?,
             head_timeout: head_timeout?,
             body_timeout: body_timeout?,
         })

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::BusShared;
 use super::link::{self, Link, LinkLimits};
 use crate::limits::{
     ACCEPT_PAUSE, BUS_HELLO_TIMEOUT, BUS_HELLOS_MAX, BUS_LOOK, BUS_REDIAL, BUS_SETTLE_TIMEOUT,
@@ -29,7 +29,7 @@ use crate::{local, tasks};
 const GO: u8 = 1;
 
 struct Mesh {
-    shared: Arc<Shared>,
+    shared: Arc<BusShared>,
     receiver: Arc<dyn BusReceiver>,
     /// The links there are, by the worker's index.
     present: RefCell<BTreeMap<u8, Present>>,
@@ -49,7 +49,7 @@ struct Present {
 
 /// Serves the bus until it is closed.
 pub(crate) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<BusShared>,
     receiver: Arc<dyn BusReceiver>,
     listener: std::os::unix::net::UnixListener,
 ) {

@@ -42,12 +42,12 @@ pub(crate) struct BusPlace {
 
 /// The bus among the workers of one host.
 pub struct UnixBus {
-    shared: Arc<Shared>,
+    shared: Arc<BusShared>,
     started: AtomicBool,
 }
 
 /// What the bus's thread and those who publish have in common.
-struct Shared {
+struct BusShared {
     id: PeerId,
     index: u8,
     workers: u16,
@@ -87,7 +87,7 @@ impl UnixBus {
         let row = place.row;
         let no_row = || io::Error::new(io::ErrorKind::InvalidData, "no such row of interest");
         let interest = Interest::new(table, row).ok_or_else(no_row)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(BusShared {
             id: PeerId(random_id()?),
             index: place.index,
             workers: place.workers,
@@ -225,7 +225,7 @@ impl Drop for UnixBus {
     }
 }
 
-impl Shared {
+impl BusShared {
     fn links(&self) -> Arc<[Arc<Link>]> {
         Arc::clone(&self.links.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -14,12 +14,12 @@ use crate::limits::{BUS_MESSAGE_OVERHEAD, BUS_WRITE_MESSAGES};
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     bytes_max: usize,
-    state: Mutex<State>,
+    state: Mutex<Queued>,
     filled: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Queued {
     waiting: VecDeque<Bytes>,
     /// What waits and what is being written, with the overhead of each message.
     bytes: usize,
@@ -90,7 +90,7 @@ impl Outgoing {
         std::mem::take(&mut state.waiting).len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queued> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -38,7 +38,7 @@ enum Look {
 }
 
 /// Why no decision is possible.
-enum NoDecision {
+pub(super) enum NoDecision {
     /// Not enough has come yet, only this many bytes.
     Partial(usize),
     /// The connection has ended, or is not what it must be.
@@ -146,7 +146,7 @@ impl Supervisor {
 
     /// Reads what has come of a connection, and calls `then` if that is enough for a decision. At the
     /// last look, `seen` bytes were not.
-    fn examine<T>(
+    pub(super) fn examine<T>(
         &self,
         socket: impl AsFd,
         origin: &Origin,

@@ -26,7 +26,10 @@ impl Supervisor {
             return;
         }
         let under_way = UnderWay::new(&self.refusals);
-        let answer = answer(retry_after.as_secs());
+        let origin = self.examine(&connection.socket, &connection.origin, 0, |_, request| {
+            request.head.and_then(|head| plain(head.values("origin").next()?))
+        });
+        let answer = answer(retry_after.as_secs(), origin.ok().flatten().as_deref());
         tasks::refusal(async move {
             let _under_way = under_way;
             let done = async {
@@ -54,14 +57,30 @@ impl Supervisor {
     }
 }
 
-fn answer(retry_after: u64) -> String {
+/// A value that can be repeated in an answer.
+fn plain(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| text.to_owned())
+}
+
+/// Browsers show scripts of another `origin` an answer only if it names that. Which ones the workers would
+/// name is not known here, and this answer says nothing that somebody must not know.
+fn answer(retry_after: u64, origin: Option<&str>) -> String {
     let body = "No worker is available.\n";
+    let cors = origin.map_or_else(String::new, |origin| {
+        format!(
+            "Access-Control-Allow-Origin: {origin}\r\n\
+             Access-Control-Allow-Credentials: true\r\n\
+             Vary: Origin\r\n"
+        )
+    });
     format!(
         "HTTP/1.1 503 Service Unavailable\r\n\
          Retry-After: {retry_after}\r\n\
          Content-Type: text/plain\r\n\
          Content-Length: {}\r\n\
          Cache-Control: no-store\r\n\
+         {cors}\
          Connection: close\r\n\
          \r\n\
          {body}",

@@ -1,7 +1,6 @@
 //! What all tasks of the supervisor share.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -86,7 +85,7 @@ impl Supervisor {
     ) -> Result<Supervisor, ClusterError> {
         let no_random = ClusterError::system("no random numbers can be had");
         let (start, secret) = random(settings.secret.take()).map_err(no_random)?;
-        let directory = RunDirectory::take(&run_dir(&settings, listeners), start)?;
+        let directory = take_run_dir(&settings, listeners, start)?;
         let table = SharedTable::create(settings.workers.into())
             .map_err(ClusterError::system("the table of interest cannot be made"))?;
         let mut sids = sedge_sticky::SidCodec::new(&secret.0);
@@ -203,15 +202,20 @@ impl Supervisor {
 }
 
 /// Where the sockets are: as the settings say, or by the first port.
-fn run_dir(settings: &ClusterBuilder, listeners: &[Listener]) -> PathBuf {
+fn take_run_dir(
+    settings: &ClusterBuilder,
+    listeners: &[Listener],
+    start: u64,
+) -> Result<RunDirectory, ClusterError> {
     if let Some(given) = &settings.run_dir {
-        return given.clone();
+        return RunDirectory::take(given, start);
     }
     let opened = listeners.iter().find_map(|listener| local_address(&listener.socket).ok());
-    match opened.or(settings.port_per_worker) {
+    let path = match opened.or(settings.port_per_worker) {
         Some(address) => default_run_dir(address.port()),
         None => nameless_run_dir(),
-    }
+    };
+    RunDirectory::take_default(&path, start)
 }
 
 fn random(configured: Option<Secret>) -> std::io::Result<(u64, Secret)> {

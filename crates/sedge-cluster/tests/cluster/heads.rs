@@ -137,6 +137,13 @@ fn connections_wait_for_the_first_worker_and_no_longer_than_allowed() {
     let response = RawHttp::connect(address).get("/who");
     assert_eq!((response.status, response.header("retry-after")), (503, Some("2")));
     assert_eq!(response.header("connection"), Some("close"));
+    assert_eq!(response.header("access-control-allow-origin"), None);
+    // Scripts of other origins are told as well.
+    let lines = [("origin", "http://example.com:81")];
+    let response = RawHttp::connect(address).request("GET", "/who", &lines, b"");
+    assert_eq!(response.status, 503);
+    let allowed = response.header("access-control-allow-origin");
+    assert_eq!(allowed, Some("http://example.com:81"));
     // TLS cannot be answered.
     let mut tls = RawHttp::connect(address);
     tls.send_bytes(&[22, 3, 1, 0, 200, 1]);

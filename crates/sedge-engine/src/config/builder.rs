@@ -59,6 +59,7 @@ pub struct ConfigBuilder {
     head_bytes_max: usize,
     headers_max: usize,
     outbox_bytes_max: usize,
+    slow_client_timeout: Duration,
     connections_max: usize,
     sessions_max: usize,
     command_queue_max: usize,
@@ -108,6 +109,7 @@ impl Default for ConfigBuilder {
             head_bytes_max: limits::DEFAULT_HEAD_BYTES_MAX,
             headers_max: limits::DEFAULT_HEADERS_MAX,
             outbox_bytes_max: limits::DEFAULT_OUTBOX_BYTES_MAX,
+            slow_client_timeout: limits::DEFAULT_SLOW_CLIENT_TIMEOUT,
             connections_max: limits::DEFAULT_CONNECTIONS_MAX,
             sessions_max: limits::DEFAULT_SESSIONS_MAX,
             command_queue_max: limits::DEFAULT_COMMAND_QUEUE_MAX,
@@ -338,8 +340,21 @@ impl ConfigBuilder {
     /// Bytes that may wait for one client, at least `max_payload`, default 16 MiB. A client for whom
     /// more would have to wait is disconnected as a slow consumer. Every message but the first counts
     /// 64 bytes more than it has, since keeping it costs that.
+    ///
+    /// What is sent without letting the shard write in between, by one handler up to its first `.await` for
+    /// example, may be more, up to 2 GiB: it says nothing about the client. It is disconnected if it is still
+    /// over the limit later and more comes than it takes.
     pub fn outbox_bytes_max(mut self, bytes: usize) -> Self {
         self.outbox_bytes_max = bytes;
+        self
+    }
+
+    /// How long a client on a WebSocket may take nothing at all while something waits for it, default 30 s.
+    /// Then it is disconnected as a slow consumer, however little that is: a client that reads, however slowly,
+    /// is not. What the kernels on the way take counts as taken, so it may last up to twice as long. Behind another server ([`Engine::layer`](crate::Engine::layer)) that encrypts, progress is seen
+    /// only when the connection is writable again.
+    pub fn slow_client_timeout(mut self, timeout: Duration) -> Self {
+        self.slow_client_timeout = timeout;
         self
     }
 
@@ -565,6 +580,7 @@ impl ConfigBuilder {
             head_bytes_max: self.head_bytes_max,
             headers_max: self.headers_max,
             outbox_bytes_max: self.outbox_bytes_max,
+            slow_client_timeout: self.slow_client_timeout,
             connections_max: self.connections_max,
             sessions_max: self.sessions_max,
             command_queue_max: self.command_queue_max,
@@ -592,6 +608,7 @@ impl ConfigBuilder {
             ("upgrade_timeout", self.upgrade_timeout),
             ("head_timeout", self.head_timeout),
             ("body_timeout", self.body_timeout),
+            ("slow_client_timeout", self.slow_client_timeout),
             ("destroy_upgrade_timeout", self.destroy_upgrade_timeout),
         ];
         for (option, value) in durations {

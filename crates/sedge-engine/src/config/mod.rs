@@ -1,8 +1,8 @@
 //! The engine's configuration: validated once, in words, and immutable from then on.
 //!
 //! It has two parts. [`Shared`] is what all nodes of a cluster must agree on, because a client may
-//! be sent to any of them or because they must recognise each other's session ids;
-//! [`Config::fingerprint`] lets them compare it. [`Local`] is what each process decides for itself.
+//! be sent to any of them or because they must recognise each other's session ids. [`Local`] is what each
+//! process decides for itself.
 //! Both are made by [`ConfigBuilder`], whose methods say what each option means.
 
 use std::fmt;
@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sedge_protocol::engine::session::Timing;
-use sedge_protocol::sid::{Owner, RANDOM_BYTES, SidCodec};
+use sedge_protocol::sid::{Owner, SidCodec};
 
 use crate::application::{Message, Transport};
-use crate::fnv::Fnv;
 use crate::hooks::Hooks;
 use crate::http::client_files::ClientFiles;
 use crate::http::cors::CorsPolicy;
@@ -102,6 +101,8 @@ pub struct Local {
     pub(crate) head_bytes_max: usize,
     /// Header lines of a request.
     pub(crate) headers_max: usize,
+    /// For a client to take something of what waits for it.
+    pub(crate) slow_client_timeout: Duration,
     /// Bytes that may wait for one client.
     pub(crate) outbox_bytes_max: usize,
     /// TCP connections of one shard.
@@ -164,15 +165,6 @@ impl Config {
         Owner { node: self.local.node, worker: self.local.worker, shard }
     }
 
-    /// A number that is equal on all nodes whose [`Shared`] parts agree, on any machine and in any
-    /// build of the same version.
-    ///
-    /// It says no more about the secret than a single session id does: the secret takes part as the
-    /// 24-bit MAC of a fixed id.
-    pub fn fingerprint(&self) -> u64 {
-        self.shared.fingerprint()
-    }
-
     /// Bytes of one message or polling body.
     pub fn max_payload(&self) -> usize {
         self.shared.max_payload
@@ -181,40 +173,6 @@ impl Config {
     /// The threads that serve connections.
     pub fn shards(&self) -> usize {
         self.local.shards
-    }
-}
-
-impl Shared {
-    fn fingerprint(&self) -> u64 {
-        // A destructuring without `..`: a new option cannot be forgotten here.
-        let Shared {
-            path,
-            add_trailing_slash,
-            ping_interval,
-            ping_timeout,
-            max_payload,
-            transports,
-            allow_upgrades,
-            allow_eio3,
-            secret,
-        } = self;
-        let mut hash = Fnv::new();
-        hash.write(&(path.len() as u64).to_le_bytes());
-        hash.write(path.as_bytes());
-        hash.write(&millis(*ping_interval).to_le_bytes());
-        hash.write(&millis(*ping_timeout).to_le_bytes());
-        hash.write(&(*max_payload as u64).to_le_bytes());
-        let flags = [
-            *add_trailing_slash,
-            transports.polling,
-            transports.websocket,
-            *allow_upgrades,
-            *allow_eio3,
-        ];
-        hash.write(&flags.map(u8::from));
-        let owner = Owner { node: 0, worker: 0, shard: 0 };
-        hash.write(secret.codec().encode(owner, [0; RANDOM_BYTES]).as_bytes());
-        hash.finish()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use crate::application::Application;
 use crate::net::passed::Passed;
-use crate::worker::command::ShardHandle;
+use crate::worker::command::{ShardHandle, least_loaded};
 use crate::worker::listen::{ListenOptions, ListenerContext};
 
 /// A listener without a port: it serves connections that the process is given.
@@ -32,14 +32,12 @@ impl<A: Application> Inlet<A> {
     /// Gives a connection to the shard that has the fewest. Never blocks. The connection is returned if
     /// all shards have as many as they may, or have ended.
     pub fn give(&self, connection: Passed) -> Result<(), Passed> {
-        let loads = self.shards.iter().map(ShardHandle::load);
-        let Some((load, shard)) = loads.zip(&*self.shards).min_by_key(|(load, _)| *load) else {
-            return Err(connection);
-        };
-        if load >= self.connections_max as u64 {
-            return Err(connection);
+        match least_loaded(&self.shards, 0) {
+            Some((shard, load)) if load < self.connections_max as u64 => {
+                self.shards[shard].accept(connection, &self.context)
+            }
+            _ => Err(connection),
         }
-        shard.accept(connection, &self.context)
     }
 }
 

@@ -8,8 +8,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use sedge_protocol::sid::SidCodec;
@@ -37,9 +37,11 @@ use crate::worker::relay::Relays;
 /// An Engine.IO server. Cheap to clone; any thread may use it.
 ///
 /// The shards run until [`close`](Engine::close), which tells the clients, or until the last handle is dropped,
-/// which breaks off whatever they are doing. Layers and services are handles too; listeners and inlets are not.
+/// which breaks off whatever they are doing. Layers and services are handles too; listeners, inlets and
+/// [weak](Engine::weak) handles are not.
 pub struct Engine<A: Application> {
     inner: Arc<EngineInner<A>>,
+    running: Option<Arc<Running>>,
 }
 
 struct EngineInner<A: Application> {
@@ -48,17 +50,21 @@ struct EngineInner<A: Application> {
     shards: Arc<[ShardHandle<A>]>,
     refusing: Arc<AtomicBool>,
     lifeline: Lifeline,
+    running: Weak<Running>,
 }
 
-impl<A: Application> Drop for EngineInner<A> {
+/// Handles share this; the shards end with it.
+struct Running(Lifeline);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.lifeline.release();
+        self.0.release();
     }
 }
 
 impl<A: Application> Clone for Engine<A> {
     fn clone(&self) -> Self {
-        Engine { inner: Arc::clone(&self.inner) }
+        Engine { inner: Arc::clone(&self.inner), running: self.running.clone() }
     }
 }
 
@@ -100,7 +106,10 @@ impl<A: Application> Engine<A> {
         let codec = config.sid_codec();
         let (refusing, lifeline) = (Arc::default(), Lifeline::new());
         // If a thread cannot be started, those before it end with this.
-        let inner = Arc::new(EngineInner { config, codec, shards, refusing, lifeline });
+        let running = Arc::new(Running(lifeline.clone()));
+        let weak = Arc::downgrade(&running);
+        let inner = EngineInner { config, codec, shards, refusing, lifeline, running: weak };
+        let inner = Arc::new(inner);
         for (index, receiver) in receivers.into_iter().enumerate() {
             let tied = Tied {
                 shards: Arc::clone(&inner.shards),
@@ -114,7 +123,18 @@ impl<A: Application> Engine<A> {
             tasks::shard_thread(inner.lifeline.clone(), index, run).map_err(fail)?;
             wait.recv().map_err(|_| fail(io::ErrorKind::BrokenPipe.into()))?.map_err(fail)?;
         }
-        Ok(Engine { inner })
+        Ok(Engine { inner, running: Some(running) })
+    }
+
+    /// A handle that can do the same and does not keep the shards running: for what runs on them itself.
+    pub fn weak(&self) -> Engine<A> {
+        Engine { inner: Arc::clone(&self.inner), running: None }
+    }
+
+    /// A handle that keeps the shards running, made of a [weak](Self::weak) one. If the last such handle is
+    /// gone already, it is as weak as before.
+    pub fn strong(&self) -> Engine<A> {
+        Engine { inner: Arc::clone(&self.inner), running: self.inner.running.upgrade() }
     }
 
     /// Waits until a shard has failed, that is: has panicked outside of what concerns one connection only. The
@@ -318,7 +338,7 @@ async fn serve_commands<A: Application>(
                 match io.attach() {
                     Ok(io) => worker.adopt(ticket, io, answer, early),
                     Err(error) => {
-                        sedge_log::warn_rarely!(%error, "a connection cannot be registered")
+                        sedge_log::warn_rarely!(%error, "a connection cannot be registered");
                     }
                 }
             }

@@ -19,15 +19,15 @@ use tower_service::Service;
 
 use super::Engine;
 use crate::application::Application;
-use crate::http::answer::not_found;
+use crate::http::answer::{Answer, no_request, not_found};
 use crate::http::body::{BoxError, RequestBody, ResponseBody};
+use crate::http::error::ErrorCode;
 use crate::http::head::Head;
 use crate::http::peer::{Peer, PeerAddr};
-use crate::http::query::EngineQuery;
 use crate::http::ticket::Ticket;
 use crate::net::io::{Detached, PassedStream};
 use crate::tasks;
-use crate::worker::command::{Adoption, Command, ShardHandle, send_request};
+use crate::worker::command::{Adoption, Command, least_loaded, send_request};
 
 /// Wraps services so that the engine answers the requests for its path, and they the rest.
 pub struct EngineLayer<A: Application> {
@@ -97,10 +97,21 @@ impl<A: Application> Engine<A> {
     ) -> Response<ResponseBody> {
         let address = request.extensions_mut().remove::<PeerAddr>().map(|peer| peer.0);
         let peer = Peer { address, unix: false, secure: false };
-        let shard = self.shard_for(request.uri().query().unwrap_or_default());
+        let http_version = request.version();
         let (parts, body) = request.into_parts();
-        let shard = &self.shards()[shard];
-        let answer = send_request(shard, Head::parsed(parts), body, peer).await;
+        let head = match Head::parsed(parts) {
+            Ok(head) => head,
+            Err(reason) => return no_request(reason.into()).into_response().0,
+        };
+        if head.is_upgrade() && upgrade.is_none() {
+            sedge_log::warn_rarely!(
+                version = ?http_version,
+                "the server around the engine passes no upgrades on: no WebSocket is possible"
+            );
+            return Answer::from(ErrorCode::BadRequest.upgrade_response(None)).into_response().0;
+        }
+        let shard = &self.shards()[self.shard_for(head.sid())];
+        let answer = send_request(shard, head, body, peer).await;
         let (response, ticket) = answer.into_response();
         if let (Some(ticket), Some(upgrade)) = (ticket, upgrade) {
             tasks::adoption_from_elsewhere(self.hand_over(ticket, upgrade));
@@ -108,19 +119,15 @@ impl<A: Application> Engine<A> {
         response
     }
 
-    /// The shard of the session that a query names, or the least loaded one. What is wrong with a
-    /// session id is for the shard to say.
-    fn shard_for(&self, query: &str) -> usize {
-        let named = EngineQuery::parse(query)
-            .sid
+    /// The shard of a session, or the least loaded one. What is wrong with a session id is for the shard
+    /// to say.
+    fn shard_for(&self, sid: Option<&str>) -> usize {
+        let named = sid
             .and_then(|sid| sedge_protocol::sid::SessionId::parse(sid.as_bytes()))
             .and_then(|sid| self.codec().decode(&sid))
             .map(|owner| usize::from(owner.shard))
             .filter(|shard| *shard < self.shard_count());
-        named.unwrap_or_else(|| {
-            let loads = self.shards().iter().map(ShardHandle::load);
-            loads.zip(0..).min().map_or(0, |(_, shard)| shard)
-        })
+        named.unwrap_or_else(|| least_loaded(self.shards(), 0).map_or(0, |(shard, _)| shard))
     }
 
     /// Waits until the server has written the 101 response and moves the connection to its shard.

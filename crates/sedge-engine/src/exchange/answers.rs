@@ -16,10 +16,9 @@ use sedge_protocol::sid::SessionId;
 use crate::application::{Application, Transport};
 use crate::config::Local;
 use crate::hooks::{ConnectionError, ErrorContext, RequestInfo};
-use crate::http::answer::{Answer, Headers};
+use crate::http::answer::{Answer, Headers, unavailable};
 use crate::http::head::Head;
 use crate::http::peer::Peer;
-use crate::http::query::EngineQuery;
 use crate::panics;
 use crate::worker::Worker;
 
@@ -29,8 +28,6 @@ pub(crate) struct Exchange {
     /// When it was complete.
     pub(super) now: Time,
     pub(super) peer: Peer,
-    /// It asks for a protocol switch to WebSocket.
-    pub(super) upgrade: bool,
     pub(super) version: Version,
     pub(super) base64: bool,
     /// The `j` parameter.
@@ -62,24 +59,19 @@ impl<A: Application> Worker<A> {
     }
 
     pub(super) fn refuse_exchange(&self, exchange: &Exchange, context: ErrorContext) -> Answer {
-        self.refuse(&exchange.head, exchange.peer, exchange.upgrade, context)
+        self.refuse(&exchange.head, exchange.peer, context)
     }
 
-    pub(crate) fn refuse(
-        &self,
-        head: &Head,
-        peer: Peer,
-        upgrade: bool,
-        context: ErrorContext,
-    ) -> Answer {
+    pub(crate) fn refuse(&self, head: &Head, peer: Peer, context: ErrorContext) -> Answer {
         let config = &self.shard.0.config;
+        let upgrade = head.is_upgrade();
         let code = context.code();
         self.shard.0.metrics.refused[code as usize].add(1);
         tracing::debug!(%code, %context, "request refused");
         let mut answer = Answer::from(if upgrade {
-            code.upgrade_response(context.refusal())
+            code.upgrade_response(context.refusal().as_deref())
         } else {
-            code.polling_response(context.refusal())
+            code.polling_response(context.refusal().as_deref())
         });
         if let Some(hook) = &config.local.hooks.connection_error {
             let client = peer.client(head, &config.local.proxies);
@@ -88,6 +80,14 @@ impl<A: Application> Worker<A> {
         if !upgrade {
             self.apply_cors(head, &mut answer.headers);
         }
+        answer
+    }
+
+    /// The answer while the server is full, shutting down or cannot ask whom it should. Browsers show it to
+    /// scripts of other origins only if it says that they may see it.
+    pub(super) fn unavailable(&self, head: &Head) -> Answer {
+        let mut answer = unavailable();
+        self.apply_cors(head, &mut answer.headers);
         answer
     }
 
@@ -103,8 +103,7 @@ impl<A: Application> Worker<A> {
                 self.refuse_exchange(exchange, context)
             }
             Refused::Ended => {
-                let query = EngineQuery::parse(exchange.head.query());
-                let sid = query.sid.unwrap_or_default().to_owned();
+                let sid = exchange.head.sid().unwrap_or_default().to_owned();
                 self.refuse_exchange(exchange, ErrorContext::SessionIdUnknown(sid))
             }
         }
@@ -130,7 +129,7 @@ impl<A: Application> Worker<A> {
         let headers = &mut response.headers;
         headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         // These browsers would otherwise look for scripts in JSON and offer to repair the page.
-        if let Some(agent) = exchange.head.text(&USER_AGENT)
+        if let Some(agent) = exchange.head.text_of(&USER_AGENT)
             && (agent.contains(";MSIE") || agent.contains("Trident/"))
         {
             headers.append(X_XSS_PROTECTION, HeaderValue::from_static("0"));

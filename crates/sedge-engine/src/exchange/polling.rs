@@ -38,9 +38,10 @@ impl<A: Application> Worker<A> {
         let alone = (exchange.version == Version::V3).then(|| Conn::single(Version::V3, &open));
         let open = alone.is_none().then_some(open);
         let now = self.shard.now();
+        let (version, base64) = (exchange.version, exchange.base64);
         let key = self
             .shard
-            .with_state(|state, env| state.open_polling(env, now, sid, exchange.version, open));
+            .with_state(|state, env| state.open_polling(env, now, sid, version, base64, open));
         self.opened(key, handshake);
         match alone {
             Some(answer) => {
@@ -138,7 +139,8 @@ impl<A: Application> Worker<A> {
         if let Some(compression) = &self.shard.0.config.local.http_compression
             && compressible
             && body.len() >= compression.threshold
-            && let Some(wanted) = compress::negotiate(exchange.head.text(&ACCEPT_ENCODING))
+            && let Some(wanted) =
+                compress::negotiate(exchange.head.list(&ACCEPT_ENCODING).as_deref())
             && let Some(compressed) = compress::compress(wanted, compression.level, &body)
         {
             body = compressed;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::ORIGIN;
 use http::{Method, StatusCode};
 use sedge_protocol::engine::Version;
 use sedge_protocol::engine::session::Time;
@@ -18,11 +17,10 @@ use super::answers::Exchange;
 use crate::application::{Application, SessionKey, Transport};
 use crate::handshake::Handshake;
 use crate::hooks::ErrorContext;
-use crate::http::answer::{Answer, unavailable};
+use crate::http::answer::Answer;
 use crate::http::body::RequestBody;
-use crate::http::head::{Head, is_plain};
+use crate::http::head::Head;
 use crate::http::peer::Peer;
-use crate::http::query::{EngineQuery, requested_version};
 use crate::worker::Worker;
 use crate::worker::command::send_request;
 
@@ -47,24 +45,22 @@ impl<A: Application> Worker<A> {
         if let Some(response) = self.before_routing(&head) {
             return response;
         }
-        let query = EngineQuery::parse(head.query());
-        let upgrade = super::upgrade::is_upgrade(&head);
         let now = self.shard.now();
-        let (transport, target) = match self.route(&head, &query, upgrade, now) {
+        let (transport, target) = match self.route(&head, now) {
             Ok(routed) => routed,
-            Err(context) => return self.refuse(&head, peer, upgrade, context),
+            Err(context) => return self.refuse(&head, peer, context),
         };
-        let version = requested_version(query.eio);
-        let base64 = query.b64;
-        let jsonp = query.jsonp.map(str::to_owned);
         // What is rare is boxed: this future is moved for every request, so its size counts.
         if let Target::Elsewhere(shard) = target {
             return Box::pin(send_request(&self.shards[shard], head, body, peer)).await;
         }
         if let Target::Sibling(worker) = target {
-            return Box::pin(self.ask_sibling(worker, head, body, peer, upgrade)).await;
+            return Box::pin(self.ask_sibling(worker, head, body, peer)).await;
         }
-        let exchange = Exchange { head, now, peer, upgrade, version, base64, jsonp };
+        let version = head.version();
+        let base64 = head.request().target.base64();
+        let jsonp = head.jsonp().map(str::to_owned);
+        let exchange = Exchange { head, now, peer, version, base64, jsonp };
         match (target, transport) {
             (Target::Existing(key), Transport::Polling) => {
                 self.polling_request(key, exchange, body).await
@@ -78,7 +74,7 @@ impl<A: Application> Worker<A> {
     async fn open(self: Rc<Self>, transport: Transport, exchange: Exchange) -> Answer {
         match self.admit(&exchange).await {
             Err(context) => self.refuse_exchange(&exchange, context),
-            Ok(_) if self.is_full() => unavailable(),
+            Ok(_) if self.is_full() => self.unavailable(&exchange.head),
             Ok(handshake) => match transport {
                 Transport::Polling => self.open_polling(exchange, handshake).await,
                 Transport::WebSocket => self.open_websocket(&exchange, handshake),
@@ -103,31 +99,26 @@ impl<A: Application> Worker<A> {
         Some(answer)
     }
 
-    /// The checks of the official server's `verify`, in its order.
-    fn route(
-        &self,
-        head: &Head,
-        query: &EngineQuery<'_>,
-        upgrade: bool,
-        now: Time,
-    ) -> Result<(Transport, Target), ErrorContext> {
+    /// The checks of the official server's `verify`, in its order, and before them that the request can be
+    /// read in one way only.
+    fn route(&self, head: &Head, now: Time) -> Result<(Transport, Target), ErrorContext> {
         let config = &self.shard.0.config;
-        let transport = query
-            .transport
-            .and_then(|name| config.shared.transports.find(name))
-            .ok_or_else(|| ErrorContext::TransportUnknown(query.transport.map(str::to_owned)))?;
-        if head.get(&ORIGIN).is_some_and(|origin| !is_plain(origin)) {
-            return Err(ErrorContext::InvalidOrigin);
+        if let Some(parameter) = head.request().target.repeated() {
+            return Err(ErrorContext::RepeatedParameter(parameter));
         }
-        let target = match query.sid {
-            Some(sid) => self.find(sid, transport, requested_version(query.eio), now)?,
+        let transport = head.transport();
+        let transport = transport
+            .and_then(|name| config.shared.transports.find(name))
+            .ok_or_else(|| ErrorContext::TransportUnknown(transport.map(str::to_owned)))?;
+        let target = match head.sid() {
+            Some(sid) => self.find(sid, transport, head.version(), now)?,
             None if *head.method() != Method::GET => {
                 return Err(ErrorContext::BadHandshakeMethod(head.method().clone()));
             }
             None => Target::New,
         };
-        let wrong = match (transport, upgrade) {
-            (Transport::WebSocket, false) => "no Upgrade: websocket header",
+        let wrong = match (transport, head.is_upgrade()) {
+            (Transport::WebSocket, false) => "no upgrade to websocket is asked for",
             (Transport::Polling, true) => "transport=polling cannot be upgraded to",
             _ => return Ok((transport, target)),
         };
@@ -192,10 +183,8 @@ impl<A: Application> Worker<A> {
         };
         let kept = handshake(config.local.keep_handshake_headers);
         let Some(allow) = &config.local.hooks.allow_request else { return Ok(kept) };
-        let asked = match config.local.keep_handshake_headers {
-            true => Arc::clone(&kept),
-            false => handshake(true),
-        };
+        let keeps = config.local.keep_handshake_headers;
+        let asked = if keeps { Arc::clone(&kept) } else { handshake(true) };
         allow(asked).await.map_err(ErrorContext::Forbidden)?;
         Ok(kept)
     }

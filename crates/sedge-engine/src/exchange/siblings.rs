@@ -6,18 +6,19 @@
 //! the sibling is given one end of a socket pair in its place.
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Version};
+use http::header::HOST;
+use http::{HeaderValue, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
+use sedge_protocol::request::Parameter;
 use sedge_protocol::sid::SessionId;
 
 use crate::application::Application;
 use crate::hooks::ErrorContext;
-use crate::http::answer::{Answer, Headers, unavailable};
+use crate::http::answer::{Answer, Headers};
 use crate::http::body::RequestBody;
 use crate::http::head::Head;
 use crate::http::peer::Peer;
-use crate::http::query::EngineQuery;
 use crate::http::ticket::Ticket;
 use crate::net::io::{Detached, Io, PassedStream};
 use crate::net::passed::{NotPassed, Passed};
@@ -27,11 +28,11 @@ use crate::worker::relay::Relay;
 use crate::worker::tunnel::Tunnel;
 
 impl<A: Application> Worker<A> {
-    /// The sibling that a query's session belongs to, if it is one's.
-    pub(crate) fn sibling_for(&self, query: &str) -> Option<u8> {
+    /// The sibling that a session belongs to, if it is one's.
+    pub(crate) fn sibling_for(&self, sid: Parameter<'_>) -> Option<u8> {
         let inner = &self.shard.0;
         inner.config.local.siblings.as_ref()?;
-        let sid = SessionId::parse(EngineQuery::parse(query).sid?.as_bytes())?;
+        let sid = SessionId::parse(sid.value()?.as_bytes())?;
         self.sibling_of(inner.codec.decode(&sid)?)
     }
 
@@ -90,27 +91,26 @@ impl<A: Application> Worker<A> {
         head: Head,
         body: RequestBody,
         peer: Peer,
-        upgrade: bool,
     ) -> Answer {
         let unknown = |head: &Head| {
-            let sid = EngineQuery::parse(head.query()).sid.unwrap_or_default().to_owned();
-            self.refuse(head, peer, upgrade, ErrorContext::SessionIdUnknown(sid))
+            let sid = head.sid().unwrap_or_default().to_owned();
+            self.refuse(head, peer, ErrorContext::SessionIdUnknown(sid))
         };
         let (Some(siblings), Ok((ours, theirs))) =
             (&self.shard.0.config.local.siblings, self.relays.open())
         else {
-            return unavailable();
+            return self.unavailable(&head);
         };
         let (stream, read) = (PassedStream::Unix(theirs), Bytes::new());
         let passed = Passed { stream, peer: peer.address, secure: peer.secure, read };
         match siblings.0.pass(to, passed).await {
             Ok(()) => {}
             Err(NotPassed { gone: true, .. }) => return unknown(&head),
-            Err(NotPassed { gone: false, .. }) => return unavailable(),
+            Err(NotPassed { gone: false, .. }) => return self.unavailable(&head),
         }
-        self.exchange(ours, head, body).await.unwrap_or_else(|error| {
+        self.exchange(ours, &head, body).await.unwrap_or_else(|error| {
             tracing::debug!(%error, to, "a sibling did not answer");
-            unavailable()
+            self.unavailable(&head)
         })
     }
 
@@ -118,7 +118,7 @@ impl<A: Application> Worker<A> {
     async fn exchange(
         &self,
         stream: Relay,
-        head: Head,
+        head: &Head,
         body: RequestBody,
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let connecting = hyper::client::conn::http1::handshake(TokioIo::new(stream));
@@ -130,6 +130,7 @@ impl<A: Application> Worker<A> {
         let mut request = Request::from_parts(head.parts().into_owned(), body);
         // An older client's request goes on in the form that the answer is expected in.
         *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static(""));
         let mut response = sender.send_request(request).await?;
         let headers = Headers::from_map(response.headers());
         let status = response.status();

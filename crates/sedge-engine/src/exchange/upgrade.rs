@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderValue, Method, StatusCode};
 use sedge_protocol::engine::Open;
 use sedge_protocol::engine::session::{Input, Refused};
+use sedge_protocol::request;
 use sedge_protocol::sid::SessionId;
 use sedge_protocol::ws::{
     HandshakeError, Opcode, SUPPORTED_VERSION, negotiate, put_frame, validate,
@@ -25,7 +26,7 @@ use crate::application::{Application, SessionKey, Transport};
 use crate::handshake::Handshake;
 use crate::hooks::ErrorContext;
 use crate::http::answer::Answer;
-use crate::http::head::{Head, is_plain};
+use crate::http::head::Head;
 use crate::http::ticket::{Purpose, Ticket};
 use crate::net::io::Io;
 use crate::shard::conn::{Polling, Probe, WebSocket};
@@ -37,11 +38,6 @@ use crate::worker::Worker;
 use crate::worker::command::{Adoption, Command, Upgraded};
 use crate::worker::tunnel::Tunnel;
 use crate::worker::websocket::WebSocketTask;
-
-/// Whether the head asks for a switch to WebSocket. What is wrong with it is found out later.
-pub(super) fn is_upgrade(head: &Head) -> bool {
-    head.get(&UPGRADE).is_some()
-}
 
 impl<A: Application> Worker<A> {
     /// Hands an upgraded connection to the shard that its ticket names.
@@ -104,9 +100,15 @@ impl<A: Application> Worker<A> {
         };
         let request = &exchange.head;
         let extension = match &self.shard.0.config.local.per_message_deflate {
-            Some(_) => text(request, &SEC_WEBSOCKET_EXTENSIONS).and_then(|o| negotiate(&o)),
+            Some(_) => request.list(&SEC_WEBSOCKET_EXTENSIONS).and_then(|o| negotiate(&o)),
             None => None,
         };
+        if request.request().version == request::Version::Http10 {
+            sedge_log::warn_rarely!(
+                "a WebSocket was asked for in HTTP/1.0: if nginx stands in front, \
+                 it needs `proxy_http_version 1.1`"
+            );
+        }
         let mut response = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
         let headers = &mut response.headers;
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -187,7 +189,7 @@ impl<A: Application> Worker<A> {
             };
             let mut websocket = WebSocket::new(io, id, probe.deflate);
             // The task writes the answer when it begins.
-            websocket.blocked = !answer.is_empty();
+            websocket.blocked = (!answer.is_empty()).then(|| inner.now());
             probe.outbox = Outbox::beginning_with(answer);
             probe.websocket = Some(websocket);
             inner.metrics.connections_websocket.add(1);
@@ -237,29 +239,14 @@ impl<A: Application> Worker<A> {
 fn accept(head: &Head) -> Result<HeaderValue, HandshakeError> {
     let key = validate(
         *head.method() == Method::GET,
-        head.is_http_1_1(),
-        head.all(&UPGRADE),
-        head.all(&CONNECTION),
-        head.get(&SEC_WEBSOCKET_VERSION),
-        head.get(&SEC_WEBSOCKET_KEY),
+        head.values(SEC_WEBSOCKET_VERSION.as_str()),
+        head.values(SEC_WEBSOCKET_KEY.as_str()),
     )?;
     HeaderValue::from_bytes(&key.accept()).map_err(|_| HandshakeError::Key)
 }
 
-/// All lines of one header as one list.
-fn text(head: &Head, name: &HeaderName) -> Option<String> {
-    let lines = head.all(name).filter(|line| is_plain(line));
-    let mut lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
-    let mut list = lines.next()?.to_owned();
-    for line in lines {
-        list.push(',');
-        list.push_str(line);
-    }
-    Some(list)
-}
-
 /// The first subprotocol offered: without an answer a browser that offered any gives up.
 fn first_protocol(head: &Head) -> Option<HeaderValue> {
-    let offered = text(head, &SEC_WEBSOCKET_PROTOCOL)?;
+    let offered = head.list(&SEC_WEBSOCKET_PROTOCOL)?;
     HeaderValue::from_str(offered.split(',').next()?.trim()).ok().filter(|v| !v.is_empty())
 }

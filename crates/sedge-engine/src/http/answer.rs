@@ -5,6 +5,8 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use sedge_protocol::request::head::Invalid;
+
 use super::body::ResponseBody;
 use super::ticket::Ticket;
 
@@ -93,6 +95,19 @@ pub(crate) fn unavailable() -> Answer {
     // The next try may find another server.
     headers.append(CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// The answer to what is no request.
+pub(crate) fn no_request(reason: Invalid) -> Answer {
+    tracing::debug!(%reason, "no request");
+    let status = match reason {
+        Invalid::TooLong | Invalid::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let mut answer = Answer::new(status, Bytes::new());
+    // Where the next one begins, nobody can say.
+    answer.headers.append(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// The answer where nobody serves a path.

@@ -268,10 +268,10 @@ impl CorsPolicy {
             AllowHeaders::Fixed(names) => names.clone(),
             AllowHeaders::Mirror => {
                 add_vary(&mut response, "Access-Control-Request-Headers");
-                let names = request.get(&ACCESS_CONTROL_REQUEST_HEADERS);
+                let names = request.list(&ACCESS_CONTROL_REQUEST_HEADERS);
                 names
                     .filter(|names| !names.is_empty())
-                    .and_then(|names| HeaderValue::from_bytes(names).ok())
+                    .and_then(|names| HeaderValue::from_str(&names).ok())
             }
         };
         insert(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, allowed.as_ref());

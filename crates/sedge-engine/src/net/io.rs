@@ -1,9 +1,9 @@
 //! The byte stream under a connection.
 
 use std::future::Future as _;
-use std::io;
-use std::io::IoSlice;
+use std::io::{self, IoSlice, Write};
 use std::net;
+use std::os::fd::AsFd as _;
 use std::os::unix;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -12,8 +12,35 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream that is not the kernel's: TLS, or one that lives on another runtime.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// As [`Io::push`]. What waits in the stream itself goes first.
+    fn push(&mut self, bytes: &[u8]) -> io::Result<Pushed>;
+}
+
+#[cfg(feature = "tls")]
+impl Stream for tokio_rustls::server::TlsStream<Io> {
+    fn push(&mut self, bytes: &[u8]) -> io::Result<Pushed> {
+        let (io, tls) = self.get_mut();
+        let taken = if tls.wants_write() { 0 } else { tls.writer().write(bytes)? };
+        let pushed = io.push_by(|socket| tls.write_tls(socket))?;
+        Ok(Pushed { taken, ..pushed })
+    }
+}
+
+/// Its socket cannot be reached.
+impl Stream for hyper_util::rt::TokioIo<hyper::upgrade::Upgraded> {
+    fn push(&mut self, _: &[u8]) -> io::Result<Pushed> {
+        Ok(Pushed { taken: 0, moved: false })
+    }
+}
+
+/// What came of [`Io::push`].
+pub(crate) struct Pushed {
+    /// So many bytes of what was given have been written.
+    pub(crate) taken: usize,
+    /// The connection has taken something, of this or of what stood before it.
+    pub(crate) moved: bool,
+}
 
 /// A connection's stream. Sockets are not boxed: they are the common case and there are thousands.
 pub(crate) enum Io {
@@ -23,11 +50,44 @@ pub(crate) enum Io {
 }
 
 impl Io {
-    fn pin(&mut self) -> Pin<&mut (dyn Stream + '_)> {
+    fn pin(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin + '_)> {
         match self {
             Io::Tcp(stream) => Pin::new(stream),
             Io::Unix(stream) => Pin::new(stream),
             Io::Other(stream) => Pin::new(&mut **stream),
+        }
+    }
+
+    /// Writes on a connection that has long not been writable, and says whether it takes anything at all. The
+    /// kernel calls a socket writable only when a good part of its buffer is free, for which a client that
+    /// reads slowly needs long; but it takes bytes as soon as the client has read some.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<Pushed> {
+        match self {
+            Io::Other(stream) => stream.push(bytes),
+            socket => socket.push_by(|socket| socket.write(bytes)),
+        }
+    }
+
+    fn push_by(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<usize>,
+    ) -> io::Result<Pushed> {
+        // The runtime would ask itself first whether the socket is writable, so it is asked past it.
+        let written = match self {
+            Io::Tcp(stream) => {
+                write(&mut net::TcpStream::from(stream.as_fd().try_clone_to_owned()?))
+            }
+            Io::Unix(stream) => {
+                write(&mut unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?))
+            }
+            Io::Other(_) => Ok(0),
+        };
+        match written {
+            Ok(taken) => Ok(Pushed { taken, moved: taken > 0 }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Pushed { taken: 0, moved: false })
+            }
+            Err(error) => Err(error),
         }
     }
 

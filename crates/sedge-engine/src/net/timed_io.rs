@@ -4,15 +4,14 @@
 //! hyper can watch over heads itself, but sets a timer for every request. Here a connection has one,
 //! and none at all if its only request becomes a WebSocket at once.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -25,9 +24,8 @@ const LOOKS: u32 = 4;
 /// A stream that fails when its client is too slow.
 pub(crate) struct TimedIo {
     io: Io,
-    /// Bytes that were read and put back.
-    ahead: Bytes,
     activity: Activity,
+    is_watched: bool,
     head_timeout: Duration,
     write_timeout: Duration,
     /// Until the next look for new requests; from the first time that nothing is there to read.
@@ -40,34 +38,44 @@ pub(crate) struct TimedIo {
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-/// What the HTTP server tells of its requests.
+/// What the HTTP server tells of its requests. One thread at a time does, so nothing is ordered by it.
 #[derive(Clone, Default)]
-pub(crate) struct Activity(Rc<Cell<(u32, u32)>>);
+pub(crate) struct Activity(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    begun: AtomicU32,
+    under_way: AtomicU32,
+}
 
 /// A request under way, until it is dropped.
-pub(crate) struct UnderWay(Activity);
+pub(crate) struct UnderWay<'a>(&'a Counts);
 
 impl Activity {
     /// The head of a request is complete.
-    pub(crate) fn begin(&self) -> UnderWay {
-        let (begun, under_way) = self.0.get();
-        self.0.set((begun.wrapping_add(1), under_way + 1));
-        UnderWay(self.clone())
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
+        add(&self.0.begun, 1);
+        add(&self.0.under_way, 1);
+        UnderWay(&self.0)
     }
 
-    fn is_busy(&self) -> bool {
-        self.0.get().1 > 0
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.under_way.load(Ordering::Relaxed) > 0
     }
 
     fn begun(&self) -> u32 {
-        self.0.get().0
+        self.0.begun.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for UnderWay {
+/// Adds without a locked instruction.
+fn add(count: &AtomicU32, change: u32) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(change), Ordering::Relaxed);
+}
+
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let (begun, under_way) = self.0.0.get();
-        self.0.0.set((begun, under_way.saturating_sub(1)));
+        add(&self.0.under_way, u32::MAX);
     }
 }
 
@@ -76,7 +84,7 @@ impl TimedIo {
     pub(crate) fn new(io: Io, head_timeout: Duration, write_timeout: Duration) -> TimedIo {
         TimedIo {
             io,
-            ahead: Bytes::new(),
+            is_watched: true,
             activity: Activity::default(),
             head_timeout,
             write_timeout,
@@ -91,9 +99,9 @@ impl TimedIo {
         self.activity.clone()
     }
 
-    /// Has these bytes read again, before anything else.
-    pub(crate) fn put_back(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+    /// Leaves the client all the time in the world: the stream is no HTTP any more.
+    pub(crate) fn unwatch(&mut self) {
+        (self.is_watched, self.next_look, self.stalled) = (false, None, None);
     }
 
     /// See [`Io::is_half_closed`].
@@ -130,7 +138,7 @@ impl TimedIo {
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
+        if poll.is_ready() || !self.is_watched {
             self.stalled = None;
             return poll;
         }
@@ -146,13 +154,8 @@ impl AsyncRead for TimedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let n = buf.remaining().min(self.ahead.len());
-            buf.put_slice(&self.ahead.split_to(n));
-            return Poll::Ready(Ok(()));
-        }
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
-        if poll.is_ready() { poll } else { self.look(cx) }
+        if poll.is_ready() || !self.is_watched { poll } else { self.look(cx) }
     }
 }
 

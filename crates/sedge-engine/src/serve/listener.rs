@@ -21,7 +21,7 @@ use crate::net::timed_io::TimedIo;
 use crate::shard::Shard;
 use crate::tasks;
 use crate::worker::Worker;
-use crate::worker::command::ShardHandle;
+use crate::worker::command::least_loaded;
 use crate::worker::listen::{ListenOptions, ListenerContext, Listening};
 
 /// Opens a listener whose connections are spread over all shards, and returns what accepts them.
@@ -87,11 +87,7 @@ fn assign<A: Application>(
     context: &Arc<ListenerContext>,
 ) {
     let own = worker.shard.index();
-    let loads = worker.shards.iter().map(ShardHandle::load);
-    let Some((load, shard)) = loads.zip(0..).min_by_key(|(load, shard)| (*load, *shard != own))
-    else {
-        return;
-    };
+    let Some((shard, load)) = least_loaded(&worker.shards, own) else { return };
     if load >= worker.shard.0.config.local.connections_max as u64 {
         sedge_log::warn_rarely!("connection refused: all shards have as many as allowed");
         return;
@@ -184,16 +180,15 @@ async fn serve_connection<A: Application>(
             None
         }
         // Boxed because it is large and most connections get on without.
-        End::Other(io) => Box::pin(serve_by_hyper(&worker, io, peer, context)).await,
+        End::Other { io, read } => Box::pin(serve_by_hyper(&worker, io, read, peer, context)).await,
         End::Upgraded(upgraded) => Some(upgraded),
         End::Foreign { owner, io, read } => {
             match Box::pin(worker.pass(owner, io.into_inner(), peer, read)).await {
                 Ok(()) | Err(None) => None,
                 // The client is told why: hyper's way tries once more and answers.
                 Err(Some((io, read))) => {
-                    let mut io = TimedIo::new(io, local.head_timeout, local.body_timeout);
-                    io.put_back(read);
-                    Box::pin(serve_by_hyper(&worker, io, peer, context)).await
+                    let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
+                    Box::pin(serve_by_hyper(&worker, io, read, peer, context)).await
                 }
             }
         }

@@ -6,28 +6,28 @@
 //! saves are hyper's buffers, its header map and, for a WebSocket, a write: the answer to the
 //! handshake leaves together with the first packet.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{Method, StatusCode};
+use http::Method;
+use http::header::CONNECTION;
+use sedge_protocol::request::head::Invalid;
+use sedge_protocol::request::{Body, Parameter, Request, Upgrade, Version};
 use sedge_protocol::sid::SessionId;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::application::Application;
 use crate::config::Config;
 use crate::exchange::answers::poll_answer;
-use crate::http::answer::Answer;
+use crate::http::answer::{Answer, no_request};
 use crate::http::body::RequestBody;
-use crate::http::head::{Head, Layout, RawHead, Scan};
+use crate::http::encode::encode;
+use crate::http::head::{Head, RawHead, scan};
 use crate::http::peer::Peer;
-use crate::http::query::EngineQuery;
 use crate::limits::ONE_WRITE_MAX;
 use crate::net::io::Io;
 use crate::net::timed_io::TimedIo;
@@ -42,8 +42,8 @@ pub(crate) enum End {
     Gone,
     /// All is answered, and the answer said that the connection is closed.
     Answered(Io),
-    /// The next request, of which the connection has all bytes, is not for this module.
-    Other(TimedIo),
+    /// The next request, with which `read` begins, is not for this module.
+    Other { io: TimedIo, read: Bytes },
     /// The connection is a WebSocket.
     Upgraded(Upgraded),
     /// The next request is for a session of another worker of this host; `read` begins with it.
@@ -59,8 +59,8 @@ enum Next {
     Other,
     /// For a session of this sibling.
     Foreign(u8),
-    /// Two lengths of one body: whoever stood in front may have believed the other one.
-    Contradiction,
+    /// No request. What follows cannot be told apart from it.
+    Refused(Invalid),
 }
 
 /// Serves the requests of a connection, as long as they are of the usual kind.
@@ -82,18 +82,17 @@ pub(crate) async fn serve<A: Application>(
             }
         }
         let request = match next {
-            Next::Request(head, body) => Some((head, body)),
-            Next::Contradiction => None,
+            Next::Request(head, body) => Ok((head, body)),
+            Next::Refused(reason) => Err(reason),
             Next::Foreign(owner) => return End::Foreign { owner, io, read: unread.into() },
             Next::Other | Next::Partial => {
-                io.put_back(unread.into());
-                return End::Other(io);
+                return End::Other { io, read: unread.into() };
             }
         };
         let _under_way = activity.begin();
         let answer = match request {
-            None => Some(bad_request()),
-            Some((head, body)) => {
+            Err(reason) => Some(no_request(reason)),
+            Ok((head, body)) => {
                 let sid = io.is_unix().then(|| session_of(&head)).flatten();
                 let answering = pin!(Rc::clone(worker).handle(head, body, peer));
                 answer_unless_gone(worker, (&mut io, &mut unread), sid, answering).await
@@ -121,7 +120,7 @@ fn take_next<A: Application>(worker: &Worker<A>, unread: &mut Vec<u8>) -> Next {
     if unread.is_empty() {
         return Next::Partial;
     }
-    let sibling_for = |query: &str| worker.sibling_for(query);
+    let sibling_for = |sid: Parameter<'_>| worker.sibling_for(sid);
     let (next, taken) = parse(&worker.shard.0.config, sibling_for, unread);
     if taken == unread.len() {
         *unread = Vec::new();
@@ -132,85 +131,52 @@ fn take_next<A: Application>(worker: &Worker<A>, unread: &mut Vec<u8>) -> Next {
 }
 
 /// Looks what the bytes begin with, and how many of them are taken with that. `sibling_for` knows whether
-/// a query is for a sibling's session.
+/// a session is a sibling's.
 fn parse(
     config: &Config,
-    sibling_for: impl FnOnce(&str) -> Option<u8>,
+    sibling_for: impl FnOnce(Parameter<'_>) -> Option<u8>,
     bytes: &[u8],
 ) -> (Next, usize) {
-    let local = &config.local;
-    let layout = match Layout::scan(bytes) {
-        Scan::Head(layout) if layout.len <= local.head_bytes_max => layout,
-        Scan::Partial if bytes.len() <= local.head_bytes_max => return (Next::Partial, 0),
-        Scan::Head(_) | Scan::Partial | Scan::Other => return (Next::Other, 0),
+    let scanned = match scan(bytes, super::head_limits(config)) {
+        Ok(Some(scanned)) => scanned,
+        Ok(None) => return (Next::Partial, 0),
+        Err(reason) => return (Next::Refused(reason), bytes.len()),
     };
-    let target = layout.target(bytes);
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    if config.matches(path).is_none() || layout.lines(bytes).count() > local.headers_max {
+    let (layout, method) = &scanned;
+    let (head, request) = (layout.head(bytes), layout.request());
+    if config.matches(head.path()).is_none() {
         return (Next::Other, 0);
     }
     // Whatever the request is like, it is its owner's.
-    if let Some(owner) = sibling_for(query) {
+    if let Some(owner) = sibling_for(head.sid()) {
         return (Next::Foreign(owner), 0);
     }
-    let length = match body_length(&layout, bytes) {
-        BodyLength::Known(length) => length,
-        BodyLength::Other => return (Next::Other, 0),
-        BodyLength::Contradiction => return (Next::Contradiction, bytes.len()),
+    let length = match request.body {
+        Body::None => Some(0),
+        Body::Length(length) => usize::try_from(length).ok(),
+        Body::Chunked => None,
     };
     // A body that is still on its way is hyper's: it has the deadlines for that.
-    let whole = layout.len.checked_add(length);
-    let Some(request) = whole.and_then(|whole| bytes.get(..whole)) else {
+    let whole = length.and_then(|length| layout.len().checked_add(length));
+    let whole = whole.and_then(|whole| bytes.get(..whole));
+    let Some(whole) = whole.filter(|_| is_usual(request, method, head.target())) else {
         return (Next::Other, 0);
     };
-    let taken = request.len();
-    let request = Bytes::copy_from_slice(request);
-    let body = (length > 0).then(|| request.slice(layout.len..));
-    let head = Head::Raw(RawHead::new(request, layout));
+    let (taken, begin) = (whole.len(), layout.len());
+    let bytes = Bytes::copy_from_slice(whole);
+    let body = (taken > begin).then(|| bytes.slice(begin..));
+    let head = Head::Raw(RawHead::new(bytes, scanned));
     (Next::Request(head, RequestBody::Full(body)), taken)
 }
 
-enum BodyLength {
-    Known(usize),
-    /// Something that makes the request hyper's.
-    Other,
-    Contradiction,
-}
-
-/// The length of the body, if the request is of the usual kind (RFC 9112 §6.3).
-fn body_length(layout: &Layout, bytes: &[u8]) -> BodyLength {
-    if ![Method::GET, Method::POST, Method::OPTIONS].contains(layout.method()) {
-        return BodyLength::Other;
-    }
-    let (mut length, mut encoded, mut other) = (None, false, false);
-    for (name, value) in layout.lines(bytes) {
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-        match name.len() {
-            6 if is("expect") => other = true,
-            10 if is("connection") => {
-                let mut tokens = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-                other |= tokens.any(|token| token.eq_ignore_ascii_case(b"close"));
-            }
-            14 if is("content-length") => {
-                other |= length.is_some();
-                length = Some(decimal(value));
-            }
-            17 if is("transfer-encoding") => encoded = true,
-            _ => {}
-        }
-    }
-    match (length, encoded) {
-        (Some(_), true) => BodyLength::Contradiction,
-        (None, false) if !other => BodyLength::Known(0),
-        (Some(Some(length)), false) if !other => BodyLength::Known(length),
-        _ => BodyLength::Other,
-    }
-}
-
-/// A number of decimal digits and nothing else.
-fn decimal(value: &[u8]) -> Option<usize> {
-    let digits = std::str::from_utf8(value).ok()?;
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+/// Whether a request is of the kind that clients send all the time, after which the connection stays
+/// open, or becomes a WebSocket.
+fn is_usual(request: &Request, method: &Method, target: &str) -> bool {
+    let stays = request.version == Version::Http11 && !request.close;
+    [Method::GET, Method::POST, Method::OPTIONS].contains(method)
+        && target.starts_with('/')
+        && !request.expects_continue
+        && (stays || request.upgrade == Upgrade::WebSocket)
 }
 
 /// Reads what there is, once, and takes the next request out of it.
@@ -226,7 +192,7 @@ fn poll_next<A: Application>(
             return take_next(worker, unread);
         }
         // The usual case: the request is taken right out of the shard's buffer.
-        let sibling_for = |query: &str| worker.sibling_for(query);
+        let sibling_for = |sid: Parameter<'_>| worker.sibling_for(sid);
         let (next, taken) = parse(&worker.shard.0.config, sibling_for, read);
         unread.extend_from_slice(&read[taken..]);
         next
@@ -254,7 +220,7 @@ fn poll_read<R>(
 
 /// The session that a request names.
 fn session_of(head: &Head) -> Option<SessionId> {
-    SessionId::parse(EngineQuery::parse(head.query()).sid?.as_bytes())
+    SessionId::parse(head.sid()?.as_bytes())
 }
 
 /// Waits for an answer, but no longer than its client does. `None` drops it.
@@ -304,59 +270,13 @@ async fn write(io: &mut TimedIo, answer: &Answer) -> io::Result<()> {
     io.flush().await
 }
 
-/// The head of an answer.
-fn encode(answer: &Answer) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + answer.body.len().min(ONE_WRITE_MAX));
-    let status = answer.status;
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.extend_from_slice(b" ");
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    let mut line = |name: &str, value: &[u8]| {
-        for part in [b"\r\n", name.as_bytes(), b": ", value] {
-            out.extend_from_slice(part);
-        }
-    };
-    for (name, value) in answer.headers.iter() {
-        line(name.as_str(), value.as_bytes());
-    }
-    let has_body = !matches!(status.as_u16(), 100..=199 | 204 | 304);
-    if has_body && !answer.headers.contains(&CONTENT_LENGTH) {
-        line(CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(answer.body.len()).as_bytes());
-    }
-    with_date(|date| line("date", date));
-    out.extend_from_slice(b"\r\n\r\n");
-    out
-}
-
-/// The current date in HTTP's form, made anew once a second.
-fn with_date<R>(f: impl FnOnce(&[u8]) -> R) -> R {
-    thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-    }
-    DATE.with_borrow_mut(|(made, date)| {
-        let now = SystemTime::now();
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        if second != *made || date.is_empty() {
-            (*made, *date) = (second, httpdate::fmt_http_date(now));
-        }
-        f(date.as_bytes())
-    })
-}
-
-fn bad_request() -> Answer {
-    let mut answer = Answer::new(StatusCode::BAD_REQUEST, Bytes::new());
-    answer.headers.append(CONNECTION, http::HeaderValue::from_static("close"));
-    answer
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> (Next, String) {
         let config = Config::builder().build().unwrap();
-        let sibling_for = |query: &str| query.contains("sibling").then_some(7);
+        let sibling_for = |sid: Parameter<'_>| (sid == Parameter::Once("sibling")).then_some(7);
         let (next, taken) = parse(&config, sibling_for, text.as_bytes());
         (next, text[taken..].to_owned())
     }
@@ -369,9 +289,10 @@ mod tests {
     fn a_whole_request_is_taken_and_the_next_one_left() {
         let (next, rest) = read(&(head("Content-Length: 3\r\n") + "abcGET"));
         let Next::Request(head, RequestBody::Full(Some(body))) = next else { panic!() };
-        assert_eq!((head.method(), head.query()), (&Method::POST, "EIO=4"));
+        assert_eq!((head.method(), head.target()), (&Method::POST, "/socket.io/?EIO=4"));
         assert_eq!((&*body, &*rest), (&b"abc"[..], "GET"));
-        let (next, rest) = read("GET /socket.io/ HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
+        let (next, rest) =
+            read("GET /socket.io/ HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n");
         assert!(matches!(next, Next::Request(_, RequestBody::Full(None))) && rest.is_empty());
     }
 
@@ -395,41 +316,50 @@ mod tests {
             "Connection: x , Close\r\n",
             "Expect: 100-continue\r\n",
             "Transfer-Encoding: chunked\r\n",
-            "Content-Length: 1\r\nContent-Length: 1\r\n",
-            "Content-Length: +1\r\n",
-            "Content-Length: \r\n",
-            "Content-Length: 99999999999999999999999\r\n",
             "Content-Length: 18446744073709551615\r\n",
         ] {
             let text = head(lines) + "a";
             let (next, rest) = read(&text);
             assert!(matches!(next, Next::Other) && rest == text, "{lines:?}");
         }
-        assert!(matches!(read("HEAD /socket.io/ HTTP/1.1\r\n\r\n").0, Next::Other));
-        assert!(matches!(read("GET /other HTTP/1.1\r\n\r\n").0, Next::Other));
+        for line in [
+            "HEAD /socket.io/ HTTP/1.1",
+            "GET /other HTTP/1.1",
+            "GET /socket.io/ HTTP/1.0",
+            "GET http://x/socket.io/ HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+        ] {
+            let text = format!("{line}\r\nHost: x\r\n\r\n");
+            assert!(matches!(read(&text).0, Next::Other), "{line}");
+        }
     }
 
     #[test]
-    fn two_lengths_are_a_contradiction() {
-        let (next, _) = read(&head("Content-Length: 3\r\ntransfer-encoding: chunked\r\n"));
-        assert!(matches!(next, Next::Contradiction));
+    fn an_upgrade_is_never_left_to_hyper() {
+        let lines = "Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n";
+        for version in ["HTTP/1.0", "HTTP/1.1"] {
+            let text = format!("GET /socket.io/?sid=\"<>\" {version}\r\n{lines}\r\n\u{1}");
+            let (next, rest) = read(&text);
+            let Next::Request(head, RequestBody::Full(None)) = next else { panic!("{version}") };
+            assert_eq!((head.is_upgrade(), head.sid(), &*rest), (true, Some("\"<>\""), "\u{1}"));
+        }
     }
 
     #[test]
-    fn a_head_that_never_ends_is_left_to_hyper() {
+    fn what_is_no_request_is_nobodys() {
+        for text in [
+            head("Content-Length: 3\r\ntransfer-encoding: chunked\r\n"),
+            head("Content-Length: 1\r\nContent-Length: 1\r\n"),
+            head("Content-Length: +1\r\n"),
+            head("Host: y\r\n"),
+            head("").replace("Host: x\r\n", ""),
+            head("").replace("\r\n", "\n"),
+            head("").replace("/socket.io", "/other").replace("Host: x\r\n", ""),
+            "\u{16}\u{3}\u{1}".to_owned(),
+        ] {
+            assert!(matches!(read(&text).0, Next::Refused(_)), "{text:?}");
+        }
         let long = format!("GET /socket.io/ HTTP/1.1\r\na: {}", "b".repeat(20_000));
-        assert!(matches!(read(&long).0, Next::Other));
-    }
-
-    #[test]
-    fn an_answer_says_how_long_it_is_and_when_it_was_made() {
-        let text = |answer: &Answer| String::from_utf8(encode(answer)).unwrap();
-        let ok = text(&Answer::new(StatusCode::OK, Bytes::from_static(b"ok")));
-        assert!(ok.starts_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ndate: "), "{ok}");
-        assert!(ok.ends_with(" GMT\r\n\r\n"), "{ok}");
-        let switching = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
-        assert!(!text(&switching).contains("content-length"));
-        let refused = text(&bad_request());
-        assert!(refused.contains("\r\nconnection: close\r\ncontent-length: 0\r\n"), "{refused}");
+        assert!(matches!(read(&long).0, Next::Refused(Invalid::TooLong)));
     }
 }

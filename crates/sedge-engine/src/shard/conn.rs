@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::frames::Dialect;
 use super::outbox::Outbox;
+use super::slow::Excess;
 use crate::application::Transport;
-use crate::limits::{GATHER_MAX, VECTOR_MAX};
+use crate::limits::{CROWD_MAX, GATHER_MAX, VECTOR_MAX};
 use crate::net::io::Io;
 
 /// A session and everything that belongs to it. What a broadcast touches comes first: with the
@@ -34,6 +35,8 @@ pub(crate) struct Conn {
     pub(crate) told: bool,
     /// Reasons not to read from the client at present; see [`Shard::hold`](super::Shard::hold).
     pub(crate) holds: u16,
+    /// How far the outbox may be over its limit, while it is.
+    pub(crate) excess: Excess,
 }
 
 /// What carries the session.
@@ -47,8 +50,11 @@ pub(crate) enum Carrier {
 pub(crate) struct Polling {
     /// Where the answer of the waiting GET goes.
     pub(crate) get: Option<oneshot::Sender<PollAnswer>>,
-    /// That GET's client cannot take binary (`b64=1`, or JSONP). Each request says so for itself.
+    /// The client said in its handshake that it cannot take binary by polling (`b64=1`): it need not say so
+    /// again.
     pub(crate) base64: bool,
+    /// The waiting GET said so (`b64=1`, or JSONP).
+    pub(crate) get_base64: bool,
     /// Another WebSocket that wants to take over.
     pub(crate) probe: Option<Box<Probe>>,
 }
@@ -78,8 +84,9 @@ pub(crate) struct WebSocket {
     pub(crate) reader: MessageReader,
     /// Tells this WebSocket from earlier ones of the same session.
     pub(crate) id: u32,
-    /// The last write did not finish; the task goes on when the connection is writable.
-    pub(crate) blocked: bool,
+    /// The last write did not finish; the task goes on when the connection is writable. It has taken nothing
+    /// since this time.
+    pub(crate) blocked: Option<Time>,
     pub(crate) farewell: Farewell,
 }
 
@@ -103,7 +110,7 @@ impl WebSocket {
             waker: None,
             reader: MessageReader::new(deflate),
             id,
-            blocked: false,
+            blocked: None,
             farewell: Farewell::Plain,
         }
     }
@@ -112,41 +119,53 @@ impl WebSocket {
     /// included; what is left is written by the connection's task, which is woken when there is room.
     pub(crate) fn write(
         &mut self,
+        now: Time,
         outbox: &mut Outbox,
         gather: &mut Vec<u8>,
     ) -> (usize, io::Result<()>) {
         let before = outbox.bytes();
-        let result = self.write_all(outbox, gather);
+        let result = self.write_all(now, outbox, gather);
         (before - outbox.bytes(), result)
     }
 
-    fn write_all(&mut self, outbox: &mut Outbox, gather: &mut Vec<u8>) -> io::Result<()> {
+    fn write_all(
+        &mut self,
+        now: Time,
+        outbox: &mut Outbox,
+        gather: &mut Vec<u8>,
+    ) -> io::Result<()> {
         // Before its first turn the task has left no waker; it writes when it gets there.
         let Some(waker) = &self.waker else {
-            self.blocked = true;
+            self.blocked = Some(now);
             return Ok(());
         };
         let mut cx = Context::from_waker(waker);
         while !outbox.is_empty() {
             match write_once(Pin::new(&mut self.io), &mut cx, outbox, gather) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => outbox.advance(written),
+                Poll::Ready(Ok(written)) => {
+                    outbox.advance(written);
+                    if let Some(since) = &mut self.blocked {
+                        *since = now;
+                    }
+                }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
                     // What is queued from here on is detached already. To do it again whenever a
                     // byte arrives would let a client that reads nothing buy work for little.
-                    if !std::mem::replace(&mut self.blocked, true) {
+                    if self.blocked.is_none() {
+                        self.blocked = Some(now);
                         outbox.detach();
                     }
                     return Ok(());
                 }
             }
         }
-        self.blocked = false;
+        let since = self.blocked.take();
         if let Io::Other(stream) = &mut self.io
             && Pin::new(stream).poll_flush(&mut cx)?.is_pending()
         {
-            self.blocked = true;
+            self.blocked = since.or(Some(now));
         }
         Ok(())
     }
@@ -165,6 +184,18 @@ fn write_once(
     if outbox.bytes() <= GATHER_MAX {
         gather.clear();
         for frame in outbox.iter() {
+            gather.extend_from_slice(frame);
+        }
+        return io.poll_write(cx, gather);
+    }
+    // A crowd of little frames: a vector would take few of them at a time.
+    if outbox.iter().take(VECTOR_MAX).map(|frame| frame.len()).sum::<usize>() <= GATHER_MAX {
+        gather.clear();
+        let mut room = CROWD_MAX;
+        for frame in outbox.iter().take_while(|frame| {
+            room = room.saturating_sub(frame.len());
+            room > 0
+        }) {
             gather.extend_from_slice(frame);
         }
         return io.poll_write(cx, gather);
@@ -195,6 +226,7 @@ impl Conn {
             dirty: false,
             told: false,
             holds: 0,
+            excess: Excess::default(),
         }
     }
 
@@ -210,7 +242,7 @@ impl Conn {
         match &self.carrier {
             Carrier::Polling(_) => self.session.get_waits() && self.outbox.is_empty(),
             Carrier::WebSocket(websocket) => {
-                !websocket.blocked || (websocket.waker.is_none() && self.outbox.is_empty())
+                websocket.blocked.is_none() || (websocket.waker.is_none() && self.outbox.is_empty())
             }
         }
     }
@@ -243,7 +275,7 @@ impl Conn {
 
     /// Takes everything out of the outbox as one polling body.
     pub(crate) fn drain(&mut self) -> PollAnswer {
-        let base64 = matches!(&self.carrier, Carrier::Polling(polling) if polling.base64);
+        let base64 = matches!(&self.carrier, Carrier::Polling(polling) if polling.base64 || polling.get_base64);
         let mut encoder = PayloadEncoder::new(self.dialect.version, !base64);
         while let Some(frame) = self.outbox.pop() {
             push_frame(&mut encoder, &frame);
@@ -258,9 +290,18 @@ impl Conn {
         PollAnswer { payload: encoder.finish(), compressible: false }
     }
 
-    /// When the session wants to be woken.
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        self.session.deadline()
+    /// When the session has to be looked at: for its heartbeat, or since its client takes nothing.
+    pub(crate) fn deadline(&self, slow_timeout: u32) -> Option<Time> {
+        let of_session = self.session.deadline();
+        of_session.into_iter().chain(self.stall_deadline(slow_timeout)).min()
+    }
+
+    /// Until when a WebSocket that is blocked has to take something.
+    pub(crate) fn stall_deadline(&self, slow_timeout: u32) -> Option<Time> {
+        match &self.carrier {
+            Carrier::WebSocket(websocket) => Some(websocket.blocked? + slow_timeout),
+            Carrier::Polling(_) => None,
+        }
     }
 }
 

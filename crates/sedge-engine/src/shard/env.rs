@@ -14,6 +14,8 @@ pub(crate) struct Env {
     pub(crate) index: usize,
     pub(crate) config: Arc<Config>,
     pub(crate) timing: Timing,
+    /// Milliseconds that a WebSocket may take nothing of what waits for it.
+    pub(crate) slow_timeout: u32,
     pub(crate) codec: SidCodec,
     pub(crate) metrics: Arc<ShardMetrics>,
     origin: Instant,
@@ -26,7 +28,16 @@ impl Env {
         codec: SidCodec,
         metrics: Arc<ShardMetrics>,
     ) -> Env {
-        Env { index, timing: config.timing(), config, codec, metrics, origin: Instant::now() }
+        let slow_timeout = config.local.slow_client_timeout.as_millis();
+        Env {
+            index,
+            timing: config.timing(),
+            slow_timeout: u32::try_from(slow_timeout).unwrap_or(u32::MAX),
+            config,
+            codec,
+            metrics,
+            origin: Instant::now(),
+        }
     }
 
     /// The time that sessions go by: milliseconds since the shard began.

@@ -6,20 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::application::{CloseReason, Transport};
 use crate::http::error::ErrorCode;
 
-/// A number that one thread changes and others read.
+/// A number that one thread changes and others read, so that counting needs no locked instruction.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) fn add(&self, n: u64) {
+    /// Adds; only the thread that owns the counter may.
+    pub fn add(&self, n: u64) {
         self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
     }
 
-    pub(crate) fn sub(&self, n: u64) {
+    /// Takes away; only the thread that owns the counter may.
+    pub fn sub(&self, n: u64) {
         self.0.store(self.get().wrapping_sub(n), Ordering::Relaxed);
     }
 
-    pub(crate) fn get(&self) -> u64 {
+    /// What it is at; any thread may ask.
+    pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod metrics;
 pub(crate) mod outbox;
 pub(crate) mod random;
 mod slots;
+mod slow;
 pub(crate) mod state;
 pub(crate) mod wheel;
 

@@ -8,8 +8,8 @@ use bytes::{Buf, Bytes};
 #[derive(Default)]
 pub(crate) struct Outbox {
     queue: Queue,
-    /// Four bytes do: the limit is far below 4 GiB ([`OUTBOX_BYTES_MAX_MAX`]) and a session that goes
-    /// over it with its last frame is closed.
+    /// Four bytes do: a session that goes over [`OUTBOX_BYTES_MAX_MAX`] with a frame is closed, in whatever
+    /// turn.
     ///
     /// [`OUTBOX_BYTES_MAX_MAX`]: crate::limits::OUTBOX_BYTES_MAX_MAX
     bytes: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Outbox {
 }
 
 /// Bytes that a queued frame takes besides its own: the entry in the queue and a small allocation.
-const FRAME_COST: usize = 64;
+pub(super) const FRAME_COST: usize = 64;
 
 #[derive(Default)]
 enum Queue {

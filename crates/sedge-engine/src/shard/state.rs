@@ -95,7 +95,7 @@ impl State {
         if let Some(open) = open {
             self.queue(env, key, open);
         }
-        self.schedule(key);
+        self.schedule(env, key);
         key
     }
 
@@ -114,7 +114,7 @@ impl State {
         }
         // A message can only put the deadline off, for which there is time when it fires.
         if !matches!(result, Ok(Some(_))) {
-            self.schedule(key);
+            self.schedule(env, key);
         }
         result
     }
@@ -152,20 +152,16 @@ impl State {
     /// Queues one frame, without asking whether the session may still send.
     pub(crate) fn queue(&mut self, env: &Env, key: SessionKey, frame: Bytes) {
         let Some(conn) = self.conn(key) else { return };
-        env.metrics.outbox_bytes.add(frame.len() as u64);
+        let len = frame.len();
+        env.metrics.outbox_bytes.add(len as u64);
         conn.outbox.push(frame);
         let was_dirty = std::mem::replace(&mut conn.dirty, true);
-        let limit = env.config.local.outbox_bytes_max;
-        let too_much = conn.outbox.cost() > limit;
+        let too_much = conn.outbox.cost() > env.config.local.outbox_bytes_max;
         if !was_dirty {
             self.dirty.push(key);
         }
         if too_much {
-            // It may be full only because this turn has not written yet.
-            self.flush(env, env.now(), key);
-            if self.conn(key).is_some_and(|conn| conn.outbox.cost() > limit) {
-                self.overflow(env, key);
-            }
+            self.over_limit(env, key, len, !was_dirty);
         }
     }
 
@@ -181,7 +177,7 @@ impl State {
             return outcome;
         }
         let dialect = conn.dialect;
-        let blocked = matches!(&conn.carrier, Carrier::WebSocket(ws) if ws.blocked);
+        let blocked = matches!(&conn.carrier, Carrier::WebSocket(ws) if ws.blocked.is_some());
         let mut outcome = Sent::Queued;
         for message in messages {
             let mut frame = self.framer.message(dialect, message, options.compress);
@@ -235,20 +231,7 @@ impl State {
         }
     }
 
-    /// The outbox is over its limit. A client that does not read is given up, and what it would not
-    /// read is dropped with it.
-    fn overflow(&mut self, env: &Env, key: SessionKey) {
-        self.report(env, key, CloseReason::SlowConsumer);
-        let Some(conn) = self.conn(key) else { return };
-        env.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
-        conn.outbox = Outbox::default();
-        if let Carrier::WebSocket(websocket) = &mut conn.carrier {
-            websocket.farewell = Farewell::Gone;
-        }
-        self.release(env, key);
-    }
-
-    fn report(&mut self, env: &Env, key: SessionKey, reason: CloseReason) {
+    pub(super) fn report(&mut self, env: &Env, key: SessionKey, reason: CloseReason) {
         if let Some(conn) = self.conn(key)
             && std::mem::take(&mut conn.told)
         {
@@ -282,11 +265,11 @@ impl State {
         {
             let answer = Bytes::from_static(PROBE_ANSWER);
             // Answers that are not read must not pile up; all are the same.
-            if !(websocket.blocked && outbox.replace_last(answer[0], &answer)) {
+            if !(websocket.blocked.is_some() && outbox.replace_last(answer[0], &answer)) {
                 outbox.push(answer);
             }
             // A failure shows when the task reads or writes again.
-            let (written, _) = websocket.write(outbox, gather);
+            let (written, _) = websocket.write(env.now(), outbox, gather);
             env.metrics.bytes_out.add(written as u64);
         }
     }
@@ -336,7 +319,7 @@ impl State {
 
     /// Frees a session. A WebSocket gets what is queued and a close frame first, on a task of its
     /// own.
-    fn release(&mut self, env: &Env, key: SessionKey) {
+    pub(super) fn release(&mut self, env: &Env, key: SessionKey) {
         let Some(mut conn) = self.slots.remove(key) else { return };
         self.by_sid.remove(&conn.sid);
         env.metrics.sessions(conn.transport()).sub(1);
@@ -358,9 +341,9 @@ impl State {
     }
 
     /// Sees to it that the wheel wakes the session at its deadline.
-    fn schedule(&mut self, key: SessionKey) {
+    fn schedule(&mut self, env: &Env, key: SessionKey) {
         let Some(conn) = self.conn(key) else { return };
-        let Some(deadline) = conn.deadline() else { return };
+        let Some(deadline) = conn.deadline(env.slow_timeout) else { return };
         let tick = (deadline.0.div_ceil(wheel::TICK)) as u32;
         // An entry that fires earlier is set anew when it does.
         let covered = conn.wheel_due != 0 && tick.wrapping_sub(conn.wheel_due).cast_signed() >= 0;
@@ -392,25 +375,31 @@ impl State {
         }
         conn.wheel_due = 0;
         if !self.fire_due(env, now, key) {
-            self.schedule(key);
+            self.schedule(env, key);
         }
     }
 
     /// Tells the session if its deadline has passed, and returns whether it has.
     pub(crate) fn fire_due(&mut self, env: &Env, now: Time, key: SessionKey) -> bool {
-        let due = self.conn(key).and_then(|conn| conn.deadline());
-        let due = due.is_some_and(|deadline| deadline <= now);
-        if due {
+        let Some(conn) = self.conn(key) else { return false };
+        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(conn.session.deadline()) {
             self.input(env, now, key, Input::Timeout);
+            return true;
         }
-        due
+        if due(conn.stall_deadline(env.slow_timeout)) {
+            self.stalled(env, now, key);
+            self.schedule(env, key);
+            return true;
+        }
+        false
     }
 
     /// Has the time of all closing sessions be up: their clients have had it.
     pub(crate) fn give_up(&mut self, env: &Env) {
         for key in self.keys() {
             let closing = self.conn(key).filter(|conn| !conn.is_open());
-            if let Some(deadline) = closing.and_then(|conn| conn.deadline()) {
+            if let Some(deadline) = closing.and_then(|conn| conn.session.deadline()) {
                 self.input(env, deadline, key, Input::Timeout);
             }
         }
@@ -443,9 +432,13 @@ impl State {
                         self.input(env, now, key, Input::Close { drained: true });
                     }
                 }
-                Carrier::WebSocket(websocket) if !websocket.blocked => {
-                    let (written, result) = websocket.write(&mut conn.outbox, &mut gather);
+                Carrier::WebSocket(websocket) if websocket.blocked.is_none() => {
+                    let (written, result) = websocket.write(now, &mut conn.outbox, &mut gather);
+                    let blocks = websocket.blocked.is_some();
                     self.written(env, now, key, written, result.is_err());
+                    if blocks {
+                        self.schedule(env, key);
+                    }
                 }
                 Carrier::WebSocket(_) => {}
             }
@@ -457,7 +450,7 @@ impl State {
     pub(crate) fn resume_write(&mut self, env: &Env, now: Time, key: SessionKey, id: u32) {
         let mut gather = std::mem::take(&mut self.gather);
         if let Some((websocket, outbox, carries)) = self.conn(key).and_then(|c| c.websocket(id)) {
-            let (written, result) = websocket.write(outbox, &mut gather);
+            let (written, result) = websocket.write(now, outbox, &mut gather);
             if carries {
                 self.written(env, now, key, written, result.is_err());
             } else if result.is_err() {
@@ -467,7 +460,14 @@ impl State {
         self.gather = gather;
     }
 
-    fn written(&mut self, env: &Env, now: Time, key: SessionKey, bytes: usize, failed: bool) {
+    pub(super) fn written(
+        &mut self,
+        env: &Env,
+        now: Time,
+        key: SessionKey,
+        bytes: usize,
+        failed: bool,
+    ) {
         env.metrics.bytes_out.add(bytes as u64);
         env.metrics.outbox_bytes.sub(bytes as u64);
         if failed && let Some(Carrier::WebSocket(websocket)) = self.conn(key).map(|c| &c.carrier) {
@@ -525,7 +525,7 @@ impl State {
             return;
         };
         let before = outbox.bytes();
-        if websocket.blocked && outbox.replace_last(pong[0], &pong) {
+        if websocket.blocked.is_some() && outbox.replace_last(pong[0], &pong) {
             let after = outbox.bytes();
             if carries {
                 env.metrics.outbox_bytes.add(after as u64);
@@ -555,7 +555,7 @@ impl State {
         let polling = self.conn(key)?.polling()?;
         let (sender, receiver) = oneshot::channel();
         polling.get = Some(sender);
-        polling.base64 = base64;
+        polling.get_base64 = base64;
         env.metrics.polls_waiting.add(1);
         Some(receiver)
     }
@@ -599,11 +599,13 @@ impl State {
         now: Time,
         sid: SessionId,
         version: Version,
+        base64: bool,
         open: Option<Bytes>,
     ) -> SessionKey {
         let session = Session::polling(now, version, &env.timing);
         let dialect = Dialect { version, base64: false, deflate: false };
-        let conn = Conn::new(session, Carrier::Polling(Polling::default()), sid, dialect);
+        let polling = Polling { base64, ..Polling::default() };
+        let conn = Conn::new(session, Carrier::Polling(polling), sid, dialect);
         self.open(env, conn, open)
     }
 }

@@ -56,6 +56,15 @@ impl<A: Application> ShardHandle<A> {
     }
 }
 
+/// The shard that has the fewest connections, and how many it has. Of several it is the preferred one.
+pub(crate) fn least_loaded<A: Application>(
+    shards: &[ShardHandle<A>],
+    preferred: usize,
+) -> Option<(usize, u64)> {
+    let loads = shards.iter().map(ShardHandle::load).enumerate();
+    loads.min_by_key(|(shard, load)| (*load, *shard != preferred))
+}
+
 /// What other threads ask of a shard.
 pub(crate) enum Command<A: Application> {
     Application(A::Command),

@@ -77,7 +77,7 @@ impl<A: Application> WebSocketTask<A> {
         if !websocket.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             websocket.waker = Some(cx.waker().clone());
         }
-        if websocket.blocked {
+        if websocket.blocked.is_some() {
             state.resume_write(env, now, self.key, self.id);
         }
     }

@@ -36,6 +36,11 @@ impl Echo {
         let words: Vec<&str> = command.split(' ').collect();
         match words[..] {
             ["close"] => self.0.close(session),
+            ["count", to] => {
+                for number in 0..to.parse().expect("a number") {
+                    self.text(session, &u32::to_string(&number));
+                }
+            }
             ["panic"] => panic!("as asked"),
             ["shard"] => self.text(session, &self.0.index().to_string()),
             ["transport"] => {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sedge_engine::CloseReason;
-use sedge_testkit::{DEADLINE, Form, PollingSession, RawWs, frame};
+use sedge_testkit::{DEADLINE, Form, Packet, PollingSession, RawWs, frame};
 
-use crate::common::{PATH, Server, V4_WEBSOCKET, open_websocket, wait};
+use crate::common::{PATH, Server, V3_WEBSOCKET, V4_WEBSOCKET, open_websocket, wait};
 
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
@@ -68,11 +68,153 @@ fn a_polling_client_that_never_polls() {
     let mut session = PollingSession::open(server.at(), PATH, Form::V4);
     session.send_text("4!send 9 100000");
     assert!(server.metrics().outbox_bytes >= 900_000);
-    session.send_text("4!send 2 100000");
-    session.expect_gone();
+    // Over the limit, and then it does not go on for long.
+    let mut most = 0;
+    let gone = (0..5).any(|_| {
+        let gone = session.post_bytes(b"4!send 1 100000").status != 200;
+        most = most.max(server.metrics().outbox_bytes);
+        gone
+    });
+    assert!(gone && most <= 1_300_000, "{most} bytes were kept");
     server.await_metrics(|m| m.outbox_bytes == 0);
     drop(session);
     server.settle().closed(&[(CloseReason::SlowConsumer, 1)]);
+}
+
+/// What one handler sends is more than the limit before the connection could be written to: it says nothing
+/// about the client.
+#[test]
+fn any_number_of_messages_in_one_turn() {
+    for (shards, count, limit) in [(1, 250_000, 16 << 20), (3, 30_000, 1_000_000)] {
+        let server =
+            Server::start(|config| config.shards(shards).allow_eio3(true).outbox_bytes_max(limit));
+        let server = server.watched();
+        for target in [V4_WEBSOCKET, V3_WEBSOCKET] {
+            let (mut ws, _) = open_websocket(server.at(), target);
+            // The second time there is much left of the first when more comes.
+            ws.send_all([format!("4!count {count}").as_str(), "4behind"]);
+            ws.send("4a turn later");
+            for number in 0..count {
+                ws.expect_text(&format!("4{number}"));
+            }
+            ws.expect_text("4behind");
+            ws.expect_text("4a turn later");
+            ws.close();
+        }
+        let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+        session.send_text(&format!("4!count {count}"));
+        session.send_text("4a turn later");
+        let mut number = 0;
+        while number < count {
+            for packet in session.poll() {
+                let wanted = format!("4{number}");
+                assert_eq!(
+                    packet,
+                    Packet::from(if number < count { &*wanted } else { "4a turn later" })
+                );
+                number += 1;
+            }
+        }
+        if number == count {
+            session.expect_text("4a turn later");
+        }
+        session.send_text("1");
+        drop(session);
+        server.settle().closed(&[(CloseReason::TransportClose, 3)]);
+    }
+}
+
+/// The same for one message that is longer than the limit, and for what comes behind it.
+#[test]
+fn one_message_larger_than_the_limit() {
+    let server = Server::start(|config| config.outbox_bytes_max(1_000_000)).watched();
+    let (mut ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
+    let text = format!("4{}", "x".repeat(30_000_000));
+    for _ in 0..2 {
+        ws.send("4!send 1 30000000");
+        for number in 0..10 {
+            ws.send(&format!("4{number}"));
+        }
+        ws.expect_text(&text);
+        for number in 0..10 {
+            ws.expect_text(&format!("4{number}"));
+        }
+    }
+    ws.close();
+    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+    session.send_text("4!send 1 30000000");
+    session.send_text("4behind");
+    assert!(session.receive() == Packet::from(&*text));
+    session.expect_text("4behind");
+    session.send_text("1");
+    drop(session);
+    server.settle().closed(&[(CloseReason::TransportClose, 2)]);
+}
+
+/// Far below the limit, but nothing is taken of it for a time: they are let go, and what waited with them.
+#[test]
+fn clients_that_stop_reading() {
+    let timeout = Duration::from_millis(500);
+    let server = Server::start(|config| config.slow_client_timeout(timeout)).watched();
+    let stalled: Vec<_> = (0..5)
+        .map(|_| {
+            let (mut ws, _) = open_websocket(server.at(), V4_WEBSOCKET);
+            ws.send("4!send 100 100000");
+            ws
+        })
+        .collect();
+    server.await_metrics(|m| m.closed[CloseReason::SlowConsumer as usize] == 5);
+    let metrics = server.await_metrics(|m| m.sessions() == 1 && m.outbox_bytes == 0);
+    assert_eq!(metrics.connections_websocket, 1);
+    drop(stalled);
+    server.settle().closed(&[(CloseReason::SlowConsumer, 5)]);
+}
+
+/// However slowly it reads, and however long the kernel takes to call the connection writable.
+#[test]
+fn a_client_that_reads_slowly_is_not_let_go() {
+    let timeout = Duration::from_secs(3);
+    let server = Server::start(|config| config.slow_client_timeout(timeout)).watched();
+    let at = server.at();
+    reads_slowly(&server, at, timeout);
+    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn nor_if_it_is_encrypted() {
+    use crate::services::tls::{endpoint, listener};
+    let (listen, client) = listener();
+    let timeout = Duration::from_secs(3);
+    let server = Server::listen(|config| config.slow_client_timeout(timeout), listen);
+    let at = endpoint(server.listening.local_addr(), &client);
+    reads_slowly(&server, at, timeout);
+    server.settle().closed(&[(CloseReason::TransportClose, 1)]);
+}
+
+fn reads_slowly(server: &Server, at: sedge_testkit::Endpoint, timeout: Duration) {
+    let (mut ws, _) = open_websocket(at, V4_WEBSOCKET);
+    ws.send("4!send 100 100000");
+    server.await_metrics(|m| m.outbox_bytes > 1_000_000);
+    let began = std::time::Instant::now();
+    let (mut read, frame) = (0, 100_001 + 10);
+    let mut bytes = Vec::new();
+    while began.elapsed() < timeout * 3 {
+        bytes.extend(ws.stream().read_exact(8 * 1024).expect("it is still served"));
+        read += 1;
+        std::thread::sleep(timeout / 60);
+    }
+    assert!(read > 0 && server.metrics().closed.iter().sum::<u64>() == 0);
+    let rest = 100 * frame - bytes.len();
+    bytes.extend(ws.stream().read_exact(rest).expect("all of it"));
+    let mut whole = vec![0x81, 127];
+    whole.extend(100_001_u64.to_be_bytes());
+    whole.push(b'4');
+    whole.resize(frame, b'x');
+    assert!(bytes.chunks(frame).all(|one| one == whole));
+    ws.send("4and now");
+    ws.expect_text("4and now");
+    ws.close();
 }
 
 /// A slow reader gets everything as long as it stays within the limit.

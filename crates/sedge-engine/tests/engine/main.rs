@@ -12,6 +12,7 @@ mod headers;
 mod limits;
 mod panics;
 mod polling;
+mod reading;
 mod requests;
 mod services;
 mod shards;

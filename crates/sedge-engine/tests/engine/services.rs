@@ -47,7 +47,7 @@ impl Host {
         Host { address, stop: Some(stop), thread: Some(thread) }
     }
 
-    fn axum(engine: &Engine<Echo>) -> Host {
+    pub(crate) fn axum(engine: &Engine<Echo>) -> Host {
         let app = axum::Router::new()
             .route("/hello", axum::routing::get(async || "hello"))
             .layer(engine.layer());

@@ -174,6 +174,11 @@ impl Layout {
         &self.request
     }
 
+    /// Where the target is.
+    pub fn target(&self) -> std::ops::Range<usize> {
+        self.target.range()
+    }
+
     /// The head in the bytes that were scanned, or in a copy of its [`len`](Self::len) bytes.
     pub fn head(self, bytes: &[u8]) -> Head<'_> {
         Head { bytes, layout: self }

@@ -68,13 +68,16 @@ impl Span {
     }
 
     pub(super) fn of(self, whole: &[u8]) -> &[u8] {
+        whole.get(self.range()).unwrap_or_default()
+    }
+
+    pub(super) fn range(self) -> std::ops::Range<usize> {
         let start = self.start as usize;
-        whole.get(start..start + self.len as usize).unwrap_or_default()
+        start..start + self.len as usize
     }
 
     fn of_text(self, whole: &str) -> &str {
-        let start = self.start as usize;
-        whole.get(start..start + self.len as usize).unwrap_or_default()
+        whole.get(self.range()).unwrap_or_default()
     }
 }
 

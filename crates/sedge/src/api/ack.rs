@@ -35,12 +35,12 @@ impl<T: DeserializeOwned> FromAck for T {
 /// runtime with its timer enabled.
 #[must_use = "to send without waiting for the acknowledgement there is `emit`"]
 pub struct AckFuture<R> {
-    state: State,
+    awaited: Awaited,
     deadline: Deadline,
     result: PhantomData<fn() -> R>,
 }
 
-enum State {
+enum Awaited {
     Waiting(oneshot::Receiver<Args<'static>>),
     Failed(Option<EmitError>),
 }
@@ -50,11 +50,11 @@ impl<R> AckFuture<R> {
         asked: Result<oneshot::Receiver<Args<'static>>, EmitError>,
         timeout: Option<Duration>,
     ) -> Self {
-        let state = match asked {
-            Ok(answer) => State::Waiting(answer),
-            Err(error) => State::Failed(Some(error)),
+        let awaited = match asked {
+            Ok(answer) => Awaited::Waiting(answer),
+            Err(error) => Awaited::Failed(Some(error)),
         };
-        AckFuture { state, deadline: Deadline::after(timeout), result: PhantomData }
+        AckFuture { awaited, deadline: Deadline::after(timeout), result: PhantomData }
     }
 }
 
@@ -63,9 +63,9 @@ impl<R: FromAck> Future for AckFuture<R> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let answer = match &mut this.state {
-            State::Waiting(answer) => answer,
-            State::Failed(error) => {
+        let answer = match &mut this.awaited {
+            Awaited::Waiting(answer) => answer,
+            Awaited::Failed(error) => {
                 let error = error.take().unwrap_or(EmitError::NotConnected);
                 return Poll::Ready(Err(error.into()));
             }

@@ -13,7 +13,7 @@ pub(crate) mod type_map;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -55,7 +55,10 @@ pub(crate) struct Core {
     pub(crate) complaints: Complaints,
     /// The way to other processes, if there are any.
     pub(crate) hub: Option<Arc<Hub>>,
+    /// Weak: the shards have the core.
     engine: OnceLock<Engine<ShardApp>>,
+    /// Shards that have not ended.
+    shards_running: AtomicUsize,
     namespaces: RwLock<Namespaces>,
     metrics: Mutex<BTreeMap<usize, Arc<ShardMetrics>>>,
     closing: AtomicBool,
@@ -82,6 +85,7 @@ impl Core {
             complaints: Complaints::default(),
             hub,
             engine: OnceLock::new(),
+            shards_running: AtomicUsize::new(0),
             namespaces: RwLock::default(),
             metrics: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -89,8 +93,8 @@ impl Core {
     }
 
     /// Sets the engine, once, before anybody else has the core.
-    pub(crate) fn set_engine(&self, engine: Engine<ShardApp>) {
-        let _ = self.engine.set(engine);
+    pub(crate) fn set_engine(&self, engine: &Engine<ShardApp>) {
+        let _ = self.engine.set(engine.weak());
     }
 
     pub(crate) fn engine(&self) -> &Engine<ShardApp> {
@@ -126,7 +130,8 @@ impl Core {
         }
         let index = namespaces.made;
         namespaces.made += 1;
-        let namespace = Namespace::new(Shared::new(Arc::clone(self), root.cloned(), index, &name));
+        let namespace =
+            Namespace::new(NamespaceShared::new(Arc::clone(self), root.cloned(), index, &name));
         namespaces.by_name.insert(name.into_boxed_str(), namespace.clone());
         Ok(namespace)
     }
@@ -171,8 +176,21 @@ impl Core {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// Ends the reference cycle between the core and its namespaces. Their handles stay valid.
-    pub(crate) fn forget_namespaces(&self) {
+    /// A shard has started.
+    pub(crate) fn shard_started(&self) {
+        self.shards_running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A shard has ended. With the last one the server leaves the bus, and the core lets go of its namespaces,
+    /// which have it too. Their handles stay valid.
+    pub(crate) fn shard_ended(&self) {
+        if self.shards_running.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        self.begin_closing();
+        if let Some(hub) = &self.hub {
+            hub.close();
+        }
         self.namespaces.write().unwrap_or_else(PoisonError::into_inner).by_name.clear();
     }
 }
@@ -205,11 +223,11 @@ impl Core {
 /// ```
 #[derive(Clone)]
 pub struct Namespace {
-    shared: Arc<Shared>,
+    shared: Arc<NamespaceShared>,
 }
 
 /// What the threads share of a namespace.
-pub(crate) struct Shared {
+pub(crate) struct NamespaceShared {
     pub(crate) core: Arc<Core>,
     /// The server's root namespace, `None` if this is it.
     root: Option<Namespace>,
@@ -224,9 +242,9 @@ pub(crate) struct Shared {
     next_broadcast_ack: AtomicU32,
 }
 
-impl Shared {
-    fn new(core: Arc<Core>, root: Option<Namespace>, index: u32, name: &str) -> Shared {
-        Shared {
+impl NamespaceShared {
+    fn new(core: Arc<Core>, root: Option<Namespace>, index: u32, name: &str) -> NamespaceShared {
+        NamespaceShared {
             core,
             root,
             index,
@@ -262,11 +280,11 @@ impl Shared {
 }
 
 impl Namespace {
-    fn new(shared: Shared) -> Namespace {
+    fn new(shared: NamespaceShared) -> Namespace {
         Namespace { shared: Arc::new(shared) }
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &NamespaceShared {
         &self.shared
     }
 

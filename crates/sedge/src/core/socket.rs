@@ -78,7 +78,7 @@ pub(crate) struct Early {
 }
 
 /// What a shard knows of a socket that it makes.
-pub(crate) struct Birth {
+pub(crate) struct SocketParts {
     pub(crate) id: SocketId,
     pub(crate) namespace: Namespace,
     pub(crate) handshake: Arc<Handshake>,
@@ -89,8 +89,8 @@ pub(crate) struct Birth {
 }
 
 impl Socket {
-    pub(crate) fn new(birth: Birth) -> Socket {
-        let Birth { id, namespace, handshake, auth, session, shard, version } = birth;
+    pub(crate) fn new(parts: SocketParts) -> Socket {
+        let SocketParts { id, namespace, handshake, auth, session, shard, version } = parts;
         Socket {
             inner: Arc::new(Inner {
                 id,

@@ -81,12 +81,12 @@ impl<T> Book for Request<Responder, T> {
 
 /// Something that was asked, on the side of those who answer.
 pub(crate) struct Inquiry<B: Book> {
-    state: Mutex<State<B>>,
+    state: Mutex<Progress<B>>,
     deadline: Instant,
     done: AtomicBool,
 }
 
-struct State<B: Book> {
+struct Progress<B: Book> {
     phase: Phase<B>,
     others: Others,
     finished: Option<oneshot::Sender<()>>,
@@ -113,7 +113,7 @@ impl<B: Book> Inquiry<B> {
     pub(crate) fn new(timeout: Duration) -> (Arc<Inquiry<B>>, oneshot::Receiver<()>) {
         let (finished, done) = oneshot::channel();
         let phase = Phase::Asking(Vec::new());
-        let state = State { phase, others: Others::default(), finished: Some(finished) };
+        let state = Progress { phase, others: Others::default(), finished: Some(finished) };
         let (state, done_flag) = (Mutex::new(state), AtomicBool::new(false));
         // The bookkeeping wants a moment; the timer that counts is the future's.
         let now = Instant::now();
@@ -186,7 +186,7 @@ impl<B: Book> Inquiry<B> {
         self.finish_if_done(&mut state);
     }
 
-    fn finish_if_done(&self, state: &mut State<B>) {
+    fn finish_if_done(&self, state: &mut Progress<B>) {
         if let Phase::Waiting(book) = &state.phase
             && book.is_done()
             && let Some(finished) = state.finished.take()
@@ -196,7 +196,7 @@ impl<B: Book> Inquiry<B> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<B>> {
+    fn lock(&self) -> MutexGuard<'_, Progress<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -208,7 +208,7 @@ impl<T> Gather<T> {
     }
 }
 
-impl<B: Book> State<B> {
+impl<B: Book> Progress<B> {
     fn hear(&mut self, early: Early<B::Event>) {
         let book = match &mut self.phase {
             Phase::Asking(all) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{Handler, Shared};
+use super::{Handler, HandlerRef};
 use crate::core::stage::{
     Connect, Context, Disconnect, Event, HandlerFuture, Listener, LocalListener, Middleware,
     Registration, ServerSide, Stage,
@@ -20,7 +20,7 @@ struct Erased<H, T> {
 }
 
 struct LocalErased<H, T> {
-    handler: Shared<H>,
+    handler: HandlerRef<H>,
     arguments: PhantomData<fn(T)>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn erase<S: Stage, H: Handler<S, T>, T: 'static>(handler: H) -> Arc<d
 
 impl<S: Stage, H: Handler<S, T>, T: 'static> Listener<S> for Erased<H, T> {
     fn localise(&self) -> Rc<dyn LocalListener<S>> {
-        let handler = Shared::new(Arc::clone(&self.handler));
+        let handler = HandlerRef::new(Arc::clone(&self.handler));
         Rc::new(LocalErased { handler, arguments: PhantomData::<fn(T)> })
     }
 }

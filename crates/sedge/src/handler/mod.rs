@@ -69,7 +69,7 @@ pub trait Handler<S: Stage, T>: Send + Sync + Sized + 'static {
     /// Makes the arguments and the future of one call.
     #[doc(hidden)]
     fn call(
-        this: Shared<Self>,
+        this: HandlerRef<Self>,
         context: &Context<'_, S>,
     ) -> Result<Pin<Box<dyn Future<Output = S::Outcome>>>, ExtractError>;
 }
@@ -79,21 +79,21 @@ pub trait Handler<S: Stage, T>: Send + Sync + Sized + 'static {
 #[doc(hidden)]
 #[derive(Debug)]
 #[expect(clippy::redundant_allocation, reason = "the outer count is this thread's own")]
-pub struct Shared<H>(Rc<Arc<H>>);
+pub struct HandlerRef<H>(Rc<Arc<H>>);
 
-impl<H> Shared<H> {
+impl<H> HandlerRef<H> {
     pub(crate) fn new(handler: Arc<H>) -> Self {
-        Shared(Rc::new(handler))
+        HandlerRef(Rc::new(handler))
     }
 }
 
-impl<H> Clone for Shared<H> {
+impl<H> Clone for HandlerRef<H> {
     fn clone(&self) -> Self {
-        Shared(Rc::clone(&self.0))
+        HandlerRef(Rc::clone(&self.0))
     }
 }
 
-impl<H> Deref for Shared<H> {
+impl<H> Deref for HandlerRef<H> {
     type Target = H;
 
     fn deref(&self) -> &H {
@@ -142,7 +142,7 @@ macro_rules! impl_handler {
             $($argument: FromContext<S> + 'static,)*
         {
             #[allow(non_snake_case, unused_variables)]
-            fn call(this: Shared<Self>, context: &Context<'_, S>) -> Result<HandlerFuture<S>, ExtractError> {
+            fn call(this: HandlerRef<Self>, context: &Context<'_, S>) -> Result<HandlerFuture<S>, ExtractError> {
                 $(let $argument = $argument::from_context(context)?;)*
                 Ok(Box::pin(async move { (*this)($($argument),*).await.into_outcome() }))
             }

@@ -141,8 +141,12 @@ engine_options! {
     /// Header lines of a request, default 100.
     headers_max(lines: usize);
     /// Bytes that may wait for one client, default 16 MiB. A client for whom more would have to wait
-    /// is disconnected as a slow consumer.
+    /// is disconnected as a slow consumer. What one handler sends up to its first `.await` may be more: it is
+    /// later that the client must not be behind.
     outbox_bytes_max(bytes: usize);
+    /// How long a client on a WebSocket may take nothing at all of what waits for it, default 30 s. Then it is
+    /// disconnected as a slow consumer, however little that is.
+    slow_client_timeout(timeout: Duration);
     /// TCP connections that one shard holds at a time, default 2^21.
     connections_max(connections: usize);
     /// Engine.IO sessions that one shard holds at a time, default 2^20.
@@ -321,7 +325,7 @@ impl ServerBuilder {
         let for_shards = Arc::clone(&core);
         let engine =
             Engine::start(config, move |shard| ShardApp::new(Arc::clone(&for_shards), shard))?;
-        core.set_engine(engine);
+        core.set_engine(&engine);
         let root = core.root();
         if let Some(hub) = &core.hub {
             hub.start(Arc::new(Receiver::new(&core)));

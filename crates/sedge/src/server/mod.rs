@@ -33,19 +33,23 @@ use crate::shard::command::Command;
 
 /// A Socket.IO server.
 ///
-/// Handles are cheap to clone and can be used from any thread. Its threads run until
-/// [`close`](Server::close), whether or not handles are left.
+/// Handles are cheap to clone and can be used from any thread. The server runs until [`close`](Server::close),
+/// which ends it in order, or until the last handle is dropped, which breaks off whatever it is doing.
+/// [Layers and services](Server::layer) are handles too, and so is what a handler keeps of a server; namespaces,
+/// sockets, listeners and inlets are not.
 ///
 /// What has to do with handlers and broadcasts concerns the root namespace `/`; [`of`](Server::of) gives
 /// the others.
 #[derive(Clone)]
 pub struct Server {
     root: Namespace,
+    engine: Engine<ShardApp>,
 }
 
 impl Server {
     pub(crate) fn new_at(root: Namespace) -> Server {
-        Server { root }
+        let engine = root.core().engine().strong();
+        Server { root, engine }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -53,7 +57,7 @@ impl Server {
     }
 
     pub(crate) fn engine(&self) -> &Engine<ShardApp> {
-        self.core().engine()
+        &self.engine
     }
 
     /// The root namespace, `/`. It always exists.
@@ -232,10 +236,6 @@ impl Server {
         };
         let _ = tokio::time::timeout(deadline, handlers_ended).await;
         self.engine().close(deadline.saturating_sub(begin.elapsed())).await;
-        if let Some(hub) = &self.core().hub {
-            hub.close();
-        }
-        self.core().forget_namespaces();
     }
 }
 

@@ -15,8 +15,16 @@ use crate::reason::DisconnectReason;
 impl ShardApp {
     /// Makes the shard's part of the server, on its thread.
     pub(crate) fn new(core: Arc<Core>, engine: Shard) -> ShardApp {
+        core.shard_started();
         LocalShard::start(core, engine);
         ShardApp(())
+    }
+}
+
+impl Drop for ShardApp {
+    /// The shard's tasks have ended, handlers too.
+    fn drop(&mut self) {
+        LocalShard::with_current(|shard| shard.core.shard_ended());
     }
 }
 

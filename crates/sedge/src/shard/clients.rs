@@ -25,13 +25,14 @@ use smallvec::SmallVec;
 
 use super::client::{Client, Joined, MemberIndex};
 use super::dispatch::PendingAck;
-use super::local::{Changed, LocalShard, State};
+use super::local::{Changed, LocalShard, ShardState};
 use super::packets::messages;
-use crate::core::socket::{Birth, Socket};
+use crate::core::socket::{Socket, SocketParts};
 use crate::core::stage::{self, Context, EventDetails};
 use crate::error::ConnectError;
 use crate::handler::listener::Table;
 use crate::id::SocketId;
+use crate::limits::QUERY_FIELDS_MAX;
 use crate::reason::DisconnectReason;
 
 /// The connection's name for the CONNECT answer.
@@ -148,7 +149,7 @@ impl LocalShard {
     /// The socket that a packet is for, with all handlers.
     fn addressee(&self, session: SessionKey, name: &str) -> Option<Addressee> {
         let mut state = self.state.borrow_mut();
-        let State { clients, namespaces, .. } = &mut *state;
+        let ShardState { clients, namespaces, .. } = &mut *state;
         let client = clients.get_mut(session.slot()).filter(|c| c.session == session)?;
         for joined in &client.joined {
             let Some(Some(namespace)) = namespaces.get_mut(joined.namespace as usize) else {
@@ -280,8 +281,8 @@ impl LocalShard {
         }
         let id = self.new_id(session, version, name);
         let shard = self.index;
-        let birth = Birth { id, namespace, handshake, auth, session, shard, version };
-        self.examine(Socket::new(birth));
+        let parts = SocketParts { id, namespace, handshake, auth, session, shard, version };
+        self.examine(Socket::new(parts));
     }
 
     /// The id of a new socket. Old clients make up their ids themselves and have to be met.
@@ -339,7 +340,7 @@ impl LocalShard {
     fn admit(self: &Rc<Self>, socket: &Socket) {
         let (table, member, first) = {
             let mut state = self.state.borrow_mut();
-            let State { clients, namespaces, .. } = &mut *state;
+            let ShardState { clients, namespaces, .. } = &mut *state;
             let index = socket.namespace().shared().index;
             let client = clients.get_mut(socket.session().slot());
             let client = client.filter(|client| client.session == socket.session());
@@ -527,9 +528,6 @@ pub(super) struct Addressee {
     table: Rc<Table>,
     own: Option<Rc<Table>>,
 }
-
-/// Fields looked at in the query behind a namespace: the limit of Node's `querystring` module.
-const QUERY_FIELDS_MAX: usize = 1000;
 
 /// A query string as an object of strings; of a repeated name the last one counts.
 fn query_object(query: &str) -> Value {

@@ -31,7 +31,7 @@ pub(crate) struct LocalShard {
     pub(super) hub: Option<Arc<Hub>>,
     pub(super) engine: Shard,
     pub(super) index: usize,
-    pub(super) state: RefCell<State>,
+    pub(super) state: RefCell<ShardState>,
     /// The buffer that packets are encoded into; taken out while in use.
     pub(super) buffer: Cell<Option<MessageBuf>>,
     pub(super) metrics: Arc<ShardMetrics>,
@@ -44,7 +44,7 @@ pub(crate) struct LocalShard {
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct ShardState {
     pub(super) clients: Slots<Client>,
     /// Clients whose slot the engine has given away before it told their end, which it is about to.
     /// Nearly always empty.
@@ -219,7 +219,7 @@ impl LocalShard {
     }
 }
 
-impl State {
+impl ShardState {
     pub(super) fn namespace(&mut self, index: u32) -> Option<&mut LocalNamespace> {
         self.namespaces.get_mut(index as usize)?.as_mut()
     }

@@ -14,6 +14,7 @@ use crate::core::Namespace;
 use crate::core::socket::Socket;
 use crate::core::stage::Registration;
 use crate::handler::listener::Table;
+use crate::limits::ACKS_SWEEP_AT_LEAST;
 
 /// A namespace on one shard.
 pub(super) struct LocalNamespace {
@@ -44,8 +45,6 @@ struct AckTable {
     /// When the table has grown to this size, those nobody waits for are swept out.
     sweep_at: usize,
 }
-
-const SWEEP_AT_LEAST: usize = 16;
 
 impl LocalNamespace {
     pub(super) fn new(namespace: Namespace) -> Self {
@@ -173,7 +172,7 @@ impl Member {
 impl AckTable {
     /// Nobody says when a waiting future is dropped, so from time to time those are looked for.
     fn insert(&mut self, id: u32, ack: PendingAck, max: usize) -> bool {
-        if self.pending.len() >= self.sweep_at.max(SWEEP_AT_LEAST).min(max) {
+        if self.pending.len() >= self.sweep_at.max(ACKS_SWEEP_AT_LEAST).min(max) {
             self.pending.retain(|_, ack| !ack.is_abandoned());
             self.sweep_at = self.pending.len() * 2;
         }

@@ -9,7 +9,7 @@ use sedge_engine::SharedMessage;
 
 use super::command::Command;
 use super::dispatch::{AckSink, Dispatch, LocalOperation, LocalPacket, PendingAck, Reply};
-use super::local::{LocalShard, State};
+use super::local::{LocalShard, ShardState};
 use super::packets::send_options;
 use crate::core::Namespace;
 use crate::core::socket::Socket;
@@ -172,7 +172,7 @@ impl LocalShard {
         &self,
         namespace: &Namespace,
         target: &Target,
-        f: impl FnOnce(&mut State, &[MemberId]) -> R,
+        f: impl FnOnce(&mut ShardState, &[MemberId]) -> R,
     ) -> Option<R> {
         let mut state = self.state.borrow_mut();
         let mut selected = std::mem::take(&mut state.recipients);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use sedge_protocol::socketio::{Args, Event};
 
 use crate::core::socket::Socket;
+use crate::limits::WAITING_EVENT_OVERHEAD;
 
 /// The events of a connection that wait, in the order in which they came.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub(super) struct Waiting {
     pub(super) worked_off: bool,
 }
 
+const _: () = assert!(size_of::<WaitingEvent>() <= WAITING_EVENT_OVERHEAD);
+
 /// An event that waits.
 pub(super) struct WaitingEvent {
     pub(super) socket: Socket,
@@ -28,9 +31,7 @@ pub(super) struct WaitingEvent {
 
 impl WaitingEvent {
     pub(super) fn new(socket: &Socket, event: &Event<'_>, ack: Option<u64>) -> Self {
-        // With what its parts cost on the heap: many small ones are not to be cheap.
-        const OVERHEAD: usize = size_of::<WaitingEvent>() + 128;
-        let bytes = OVERHEAD + event.name.len() + event.args.memory();
+        let bytes = WAITING_EVENT_OVERHEAD + event.name.len() + event.args.memory();
         let (name, args) = (event.name.into(), event.args.clone().into_owned());
         WaitingEvent { socket: socket.clone(), name, args, ack, bytes }
     }

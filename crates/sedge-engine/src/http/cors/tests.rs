@@ -11,7 +11,8 @@ fn request(headers: &[(&'static str, &str)]) -> Head {
     let mut parts = http::Request::new(()).into_parts().0;
     let lines = headers.iter().map(|(n, v)| (HeaderName::from_static(n), v.parse().unwrap()));
     parts.headers = lines.collect();
-    Head::parsed(parts)
+    parts.headers.insert("host", HeaderValue::from_static("x"));
+    Head::parsed(parts).unwrap()
 }
 
 /// The headers sorted by name, so that their order does not matter.
