@@ -1,6 +1,6 @@
 // Starts the servers that the tests need and runs the tests. See CONTRACT.md, section 5.
 //
-//   node run.mjs [--reference] [--python] [test files]
+//   node run.mjs [--reference] [--python] [test files, or the folder of Python tests]
 
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -28,10 +28,8 @@ if (!command) {
 
 /** Which server each variable names, by its flags. */
 const variants = { SEDGE_URL: [] };
-if (!flags.python) {
-  variants.SEDGE_MSGPACK_URL = ["--parser", "msgpack"];
-  variants.SEDGE_DEFLATE_URL = ["--deflate"];
-}
+variants.SEDGE_MSGPACK_URL = ["--parser", "msgpack"];
+if (!flags.python) variants.SEDGE_DEFLATE_URL = ["--deflate"];
 
 const servers = [];
 let code = 1;
@@ -47,7 +45,7 @@ try {
   }
   const tests = positionals.length ? positionals : readdirSync(here).filter((name) => name.endsWith(".test.mjs"));
   const [program, ...args] = flags.python
-    ? [process.env.PYTHON ?? "python3", "-m", "unittest", "discover", "-s", "python", "-v"]
+    ? [process.env.PYTHON ?? "python3", "-m", "unittest", "discover", "-s", positionals[0] ?? "python", "-v"]
     : [process.execPath, "--test", "--test-concurrency=2", ...tests];
   const child = spawn(program, args, { cwd: here, env, stdio: "inherit" });
   code = await new Promise((resolve, reject) => child.once("error", reject).once("exit", resolve));

@@ -20,9 +20,14 @@ const ANY_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
 pub(crate) fn clients(workspace: &Workspace) -> Result<Outcome> {
     let dir = workspace.root.join("tests/clients");
     tools::npm_ci(workspace, &dir)?;
-    let python = tools::python(workspace, &dir.join("python/requirements.txt"))?;
+    let python = |requirements| tools::python(workspace, &dir.join(requirements));
+    let pythons = [
+        ("python", python("python/requirements.txt")?),
+        ("python-older", python("python-older/requirements-4.6.1.txt")?),
+        ("python-older", python("python-older/requirements-5.11.2.txt")?),
+    ];
     let program = example(workspace, "conformance")?;
-    let rounds = Rounds { workspace, dir, python, program, logs: workspace.scratch("logs")? };
+    let rounds = Rounds { workspace, dir, pythons, program, logs: workspace.scratch("logs")? };
     println!("--- one process");
     let one = rounds.run(None, &["msgpack", "deflate"]);
     println!("--- a cluster of two workers");
@@ -35,7 +40,8 @@ pub(crate) fn clients(workspace: &Workspace) -> Result<Outcome> {
 struct Rounds<'a> {
     workspace: &'a Workspace,
     dir: PathBuf,
-    python: PathBuf,
+    /// Interpreters, and the folders of the tests for what each has installed.
+    pythons: [(&'static str, PathBuf); 3],
     program: PathBuf,
     logs: PathBuf,
 }
@@ -63,14 +69,17 @@ impl Rounds<'_> {
         let words: Vec<&str> = [&*program].into_iter().chain(flags.clone()).collect();
         let mut javascript = self.workspace.command("node");
         javascript.args(["--test", "--test-reporter=spec", "--test-concurrency=2"]);
-        let mut snakes = self.workspace.command(&self.python);
-        snakes.args(["-m", "unittest", "discover", "-s", "python", "-v"]);
+        let snakes = self.pythons.iter().map(|(tests, python)| {
+            let mut command = self.workspace.command(python);
+            command.args(["-m", "unittest", "discover", "-s", tests, "-v"]);
+            command
+        });
         let mut result = Ok(());
-        for command in [&mut javascript, &mut snakes] {
+        for command in &mut [javascript].into_iter().chain(snakes).collect::<Vec<_>>() {
             command.current_dir(&self.dir).env("SEDGE_SERVER_CMD", json_words(&words));
             command.envs(servers.iter().map(|(variable, server)| (variable, server.url(0))));
             command.envs(workers.map(|count| ("SEDGE_WORKERS", count)));
-            // Both always run: the second may say more about what the first found.
+            // All of them run: the later may say more about what the first found.
             result = result.and(process::run_within(command, LIMIT));
         }
         if result.is_err() {

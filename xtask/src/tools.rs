@@ -24,9 +24,10 @@ pub(crate) fn npm_ci(workspace: &Workspace, dir: &Path) -> Result<bool> {
 }
 
 /// The interpreter of a Python environment under the target folder that has the packages of
-/// `requirements` installed.
+/// `requirements` installed. Each file of requirements, by its name, has an environment of its own.
 pub(crate) fn python(workspace: &Workspace, requirements: &Path) -> Result<PathBuf> {
-    let venv = workspace.target.join("xtask").join("venv");
+    let name = requirements.file_stem().unwrap_or_default().to_string_lossy();
+    let venv = workspace.target.join("xtask").join("venv").join(&*name);
     let python = venv.join("bin").join("python");
     once(requirements, &venv.join("installed.txt"), || {
         let mut make = workspace.command(needs::python());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser as _, ValueEnum};
-use sedge::extract::{Ack, Args, Auth, Data, State};
+use sedge::extract::{Ack, Args, Auth, Data, RoomName, State};
 use sedge::{
     AckError, ConnectError, DisconnectReason, Handshake, Namespace, Parser, PerMessageDeflate,
     ProtocolVersion, Server, ServerBuilder, Socket, Transport, Value,
@@ -261,11 +261,11 @@ fn messages(namespace: &Namespace) {
 }
 
 fn rooms(namespace: &Namespace) {
-    namespace.on("join", async |socket: Socket, Data(room): Data<String>, cb: Ack| {
+    namespace.on("join", async |socket: Socket, Data(room): Data<RoomName>, cb: Ack| {
         socket.join(room)?;
         Ok::<_, Error>(cb.send(&())?)
     });
-    namespace.on("leave", async |socket: Socket, Data(room): Data<String>, cb: Ack| {
+    namespace.on("leave", async |socket: Socket, Data(room): Data<RoomName>, cb: Ack| {
         socket.leave(room)?;
         Ok::<_, Error>(cb.send(&())?)
     });
@@ -277,7 +277,7 @@ fn rooms(namespace: &Namespace) {
 }
 
 fn broadcasts(namespace: &Namespace) {
-    type OneRoom = Data<(String, Value)>;
+    type OneRoom = Data<(RoomName, Value)>;
     namespace.on("to-room", async |socket: Socket, Data((room, value)): OneRoom, cb: Ack| {
         socket.to(room).emit("cast", &value)?;
         cb.send(&())
@@ -288,14 +288,16 @@ fn broadcasts(namespace: &Namespace) {
     });
     namespace.on(
         "in-rooms",
-        async |nsp: Namespace, Data((rooms, value)): Data<(Vec<String>, Value)>, cb: Ack| {
+        async |nsp: Namespace, Data((rooms, value)): Data<(Vec<RoomName>, Value)>, cb: Ack| {
             nsp.in_(rooms).emit("cast", &value)?;
             cb.send(&())
         },
     );
     namespace.on(
         "except",
-        async |nsp: Namespace, Data((room, but, value)): Data<(String, String, Value)>, cb: Ack| {
+        async |nsp: Namespace,
+               Data((room, but, value)): Data<(RoomName, RoomName, Value)>,
+               cb: Ack| {
             nsp.in_(room).except(but).emit("cast", &value)?;
             cb.send(&())
         },
@@ -314,7 +316,7 @@ fn broadcasts(namespace: &Namespace) {
     });
     namespace.on(
         "survey",
-        async |nsp: Namespace, Data((room, value, ms)): Data<(String, Value, u64)>, cb: Ack| {
+        async |nsp: Namespace, Data((room, value, ms)): Data<(RoomName, Value, u64)>, cb: Ack| {
             let asked = nsp.in_(room).timeout(Duration::from_millis(ms));
             let result = asked.emit_with_ack::<Value>("question", &value).await;
             let (ok, answers) = match result {

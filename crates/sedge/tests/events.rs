@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Fixture, notes};
-use sedge::extract::{Ack, Args, Data, Event, TryData};
+use sedge::extract::{Ack, Args, Data, Event, RoomName, TryData};
 use sedge::{
     AckError, ArgsError, EmitError, ExtractError, HandlerErrorKind, Server, Socket, Value,
 };
@@ -222,6 +222,91 @@ fn numbers_are_those_of_javascript() {
     client.expect("32[null]");
     client.send(r#"23["half",3]"#);
     client.expect("33[1.5]");
+}
+
+#[test]
+fn numbers_are_names_of_rooms() {
+    let server = Fixture::new();
+    server.io.on("join", async |socket: Socket, Data(room): Data<RoomName>, ack: Ack| {
+        socket.join(&room)?;
+        ack.send(room.as_str())?;
+        Ok::<_, Box<dyn std::error::Error>>(())
+    });
+    server.io.on("tell", async |io: Server, Data(rooms): Data<(Vec<RoomName>,)>| {
+        io.to(rooms.0).emit("told", &())
+    });
+    let (mut client, _) = server.client();
+    for (sent, name) in
+        [("42", "42"), (r#""42""#, "42"), ("1.0", "1"), ("-1.5", "-1.5"), ("1e21", "1e+21")]
+    {
+        client.send(&format!(r#"21["join",{sent}]"#));
+        client.expect(&format!(r#"31["{name}"]"#));
+    }
+    client.send(r#"2["tell",[42,"none"]]"#);
+    client.expect(r#"2["told"]"#);
+    for no_name in ["null", "true", "[]", "{}"] {
+        client.send(&format!(r#"21["join",{no_name}]"#));
+    }
+    client.send(r#"2["tell",["42"]]"#);
+    client.expect(r#"2["told"]"#);
+    assert_eq!(server.io.metrics().total.handler_errors, 4);
+}
+
+#[test]
+fn a_client_that_takes_the_id_0_for_none_is_asked_with_others() {
+    let server = Fixture::new();
+    server.io.on("ask", async |socket: Socket| {
+        let mut answers = vec![socket.emit_with_ack::<u32>("question", &()).await?];
+        let room = socket.namespace().to(socket.id());
+        answers.extend(room.emit_with_ack::<u32>("question", &()).await?);
+        socket.emit("answers", &answers)?;
+        Ok::<_, Box<dyn std::error::Error>>(())
+    });
+    let outside = server.io.clone();
+    let (mut client, id) = server.client();
+    let answer = |client: &mut SioClient, value: u32| {
+        let packet = client.receive();
+        let id = packet.strip_prefix('2').and_then(|rest| rest.strip_suffix(r#"["question"]"#));
+        // As such clients read it: an id that is missing or 0 wants no answer.
+        match id.unwrap_or_default().parse::<i32>().unwrap_or_default() {
+            0 => panic!("not asked: {packet}"),
+            id => client.send(&format!("3{id}[{value}]")),
+        }
+    };
+    client.send(r#"2["ask"]"#);
+    answer(&mut client, 1);
+    answer(&mut client, 2);
+    client.expect(r#"2["answers",[1,2]]"#);
+    let asked = outside.to(id.as_str()).emit_with_ack::<u32>("question", &());
+    answer(&mut client, 3);
+    assert_eq!(server.wait(asked), Ok(vec![3]));
+}
+
+#[test]
+fn what_blocks_runs_beside_the_shard() {
+    let server = Fixture::new();
+    let (enter, entered) = notes();
+    let (leave, left) = std::sync::mpsc::channel();
+    let left = std::sync::Mutex::new(Some(left));
+    server.io.on("block", async move |ack: Ack| {
+        let (enter, left) = (enter.clone(), left.lock().unwrap().take().expect("sent once"));
+        let work = move || {
+            enter.send(()).unwrap();
+            left.recv_timeout(sedge_testkit::DEADLINE).unwrap()
+        };
+        let result: u32 = tokio::task::spawn_blocking(work).await?;
+        ack.send(&result)?;
+        Ok::<_, Box<dyn std::error::Error>>(())
+    });
+    server.io.on("well?", async |ack: Ack| ack.send("well"));
+    let (mut client, _) = server.client();
+    client.send(r#"21["block"]"#);
+    entered.next();
+    // Its shard serves on meanwhile.
+    client.send(r#"22["well?"]"#);
+    client.expect(r#"32["well"]"#);
+    leave.send(7).unwrap();
+    client.expect("31[7]");
 }
 
 #[test]

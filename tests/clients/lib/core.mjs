@@ -138,6 +138,19 @@ function acknowledgements({ open }) {
     assert.deepEqual(await peer.next("answered"), ["in time"]);
   });
 
+  test("more questions at once than handlers may be under way", options, async (t) => {
+    const peer = await open(t);
+    const count = 1100;
+    for (let i = 0; i < count; i++) peer.emit("ask-me", i);
+    for (let i = 0; i < count; i++) {
+      const { value, answer } = await peer.next("question");
+      answer(value);
+    }
+    const answers = [];
+    for (let i = 0; i < count; i++) answers.push((await peer.next("answered"))[0]);
+    assert.deepEqual(answers.sort((a, b) => a - b), Array.from({ length: count }, (_, i) => i));
+  });
+
   test("many acknowledgements at once go to the right callers", options, async (t) => {
     const peer = await open(t);
     const numbers = Array.from({ length: 200 }, (_, i) => i);

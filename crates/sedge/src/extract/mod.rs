@@ -14,9 +14,12 @@
 //! | [`Ack`], `Option<Ack>` | the acknowledgement that was asked for | events, `on_server_side` |
 //! | [`DisconnectReason`] | why the socket went | `on_disconnect` |
 //!
+//! In `Data<T>`, [`RoomName`] is the name of a room.
+//!
 //! If one of them cannot be made, because the client sent something else, the handler is not called:
-//! the error is logged and counted and goes to the hook of
-//! [`ServerBuilder::on_error`](crate::ServerBuilder::on_error). The connection stays. In a
+//! the error is logged, counted, and goes to the hook of
+//! [`ServerBuilder::on_error`](crate::ServerBuilder::on_error). The connection stays, and a client that has asked for
+//! an acknowledgement gets none. In a
 //! middleware the client is refused.
 //!
 //! Write your own by implementing [`FromContext`].
@@ -30,10 +33,12 @@
 
 pub(crate) mod ack;
 pub(crate) mod args;
+pub(crate) mod room;
 pub(crate) mod surroundings;
 
 pub use ack::Ack;
 pub use args::{Args, Auth, Data, Event, TryAuth, TryData};
+pub use room::RoomName;
 pub use surroundings::{Extension, State};
 
 pub use crate::handler::from_context::FromContext;
