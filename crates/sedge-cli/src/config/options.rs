@@ -73,7 +73,7 @@ const fn spec(
 }
 
 /// All options, in the order of the help.
-pub(crate) static OPTIONS: [Spec; 44] = [
+pub(crate) static OPTIONS: [Spec; 46] = [
     spec(
         LISTENING,
         "listen",
