@@ -82,7 +82,7 @@ fn supervisor() {
             Ok::<(), Box<dyn std::error::Error>>(())
         });
     let ended = runtime.expect("a runtime").block_on(ended).expect("a cluster");
-    std::process::exit(ended.code().into());
+    std::process::exit(ended.code());
 }
 
 /// A cluster of two workers.
@@ -94,7 +94,7 @@ struct Host {
 
 /// A client, and who serves it.
 struct Client {
-    client: SioClient,
+    socket: SioClient,
     worker: String,
     pid: String,
 }
@@ -118,7 +118,7 @@ impl Host {
         let (mut client, _) = SioClient::connect(self.address);
         let place = ask(&mut client, "place");
         let (worker, pid) = place.split_once(' ').expect("a place");
-        Client { client, worker: worker.to_owned(), pid: pid.to_owned() }
+        Client { socket: client, worker: worker.to_owned(), pid: pid.to_owned() }
     }
 
     /// A client of each worker.
@@ -170,12 +170,12 @@ fn a_process_lists_more_sockets_than_one_message_carries() {
     let host = Host::start("list");
     let mut clients: Vec<_> = (0..SOCKETS).map(|_| host.client()).collect();
     for client in &mut clients {
-        client.client.expect_nothing_but(r#"28["data"]"#, "38[]");
+        client.socket.expect_nothing_but(r#"28["data"]"#, "38[]");
     }
     let all = format!("{SOCKETS} {}", SOCKETS * DATA_BYTES);
     for worker in ["0", "1"] {
         let asks = clients.iter_mut().find(|client| client.worker == worker);
-        assert_eq!(ask(&mut asks.expect("clients on both").client, "list"), all);
+        assert_eq!(ask(&mut asks.expect("clients on both").socket, "list"), all);
     }
 }
 
@@ -183,22 +183,22 @@ fn a_process_lists_more_sockets_than_one_message_carries() {
 fn what_a_process_misses_that_does_not_read_is_counted() {
     let host = Host::start("lost");
     let [mut sender, mut stopped] = host.clients();
-    stopped.client.expect_nothing_but(r#"28["flooded"]"#, "38[]");
-    assert_eq!(bus(&mut sender.client)[0], 1);
+    stopped.socket.expect_nothing_but(r#"28["flooded"]"#, "38[]");
+    assert_eq!(bus(&mut sender.socket)[0], 1);
     signal(&stopped.pid, "STOP");
     // More than the sockets between them hold, and less than the queue.
     for _ in 0..40 {
-        sender.client.send(r#"2["flood",500000]"#);
+        sender.socket.send(r#"2["flood",500000]"#);
     }
-    let cut_off = eventually(DEADLINE, || bus(&mut sender.client)[0] == 0);
-    let [peers, refused, lost] = bus(&mut sender.client);
+    let cut_off = eventually(DEADLINE, || bus(&mut sender.socket)[0] == 0);
+    let [peers, refused, lost] = bus(&mut sender.socket);
     assert!(cut_off && refused == 0 && (1..=40).contains(&lost), "{peers} {refused} {lost}");
     signal(&stopped.pid, "CONT");
-    assert!(eventually(DEADLINE, || bus(&mut sender.client)[0] == 1), "they meet again");
+    assert!(eventually(DEADLINE, || bus(&mut sender.socket)[0] == 1), "they meet again");
     // What its sockets held is there, and the rest is not; what is sent now is.
-    sender.client.send(r#"2["flood",3]"#);
+    sender.socket.send(r#"2["flood",3]"#);
     let mut got = 0;
-    while stopped.client.receive() != r#"2["n","xxx"]"# {
+    while stopped.socket.receive() != r#"2["n","xxx"]"# {
         got += 1;
     }
     assert!(got + lost <= 40, "{got} came, {lost} are lost");
