@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::answers::{Exchange, Facts};
 use super::handling::{Handled, Later};
-use crate::application::{Application, SessionKey};
+use crate::application::{Application, SessionKey, Transport};
 use crate::handshake::Handshake;
 use crate::hooks::ErrorContext;
 use crate::http::answer::Answer;
@@ -65,18 +65,14 @@ impl<A: Application> Waiting<A> {
         answer: Result<PollAnswer, oneshot::error::RecvError>,
     ) -> Answer {
         let facts = self.kept.facts();
-        match answer {
-            Ok(answer) => {
-                let encoding = self.kept.encoding;
-                let form = Form { jsonp: self.kept.jsonp.as_deref(), encoding: &|| encoding };
-                worker.poll_response(self.key, facts, &form, answer, None)
-            }
+        let Ok(answer) = answer else {
             // The session has ended without a last word.
-            Err(_) => {
-                let sid = self.kept.sid.text().as_str().to_owned();
-                worker.refuse_late(facts, ErrorContext::SessionIdUnknown(sid))
-            }
-        }
+            let sid = self.kept.sid.text().as_str().to_owned();
+            return worker.refuse_late(facts, ErrorContext::SessionIdUnknown(sid));
+        };
+        let encoding = self.kept.encoding;
+        let form = Form { jsonp: self.kept.jsonp.as_deref(), encoding: &|| encoding };
+        worker.poll_response(self.key, facts, &form, answer, None)
     }
 }
 
@@ -131,7 +127,7 @@ impl<A: Application> Worker<A> {
         handshake: Arc<Handshake>,
     ) -> Handled<A> {
         let sid = self.shard.new_sid();
-        let open = self.open_frame(&sid, crate::Transport::Polling);
+        let open = self.open_frame(&sid, Transport::Polling);
         let alone = (exchange.version == Version::V3).then(|| Conn::single(Version::V3, &open));
         let open = alone.is_none().then_some(open);
         let now = self.shard.now();
