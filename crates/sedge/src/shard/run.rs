@@ -90,7 +90,7 @@ impl LocalShard {
         let flight = Flight { shard: Rc::clone(self), counts };
         self.add_in_flight(1);
         let (subject, event) = (subject.clone(), Box::<str>::from(event));
-        self.engine.spawn(async move {
+        self.handler_waits(async move {
             let outcome = Guarded(future).await;
             match outcome {
                 Ok(Ok(())) => {}
@@ -129,11 +129,11 @@ impl LocalShard {
             if let Some((hook, socket)) = hook
                 && panics::catch(|| hook(socket, &error)).is_err()
             {
-                tracing::error!(event, "the hook for errors of handlers panicked");
+                sedge_log::error_rarely!(event, "the hook for errors of handlers panicked");
             }
         });
         if reported.is_err() {
-            tracing::error!(event, "the error of a handler panicked");
+            sedge_log::error_rarely!(event, "the error of a handler panicked");
         }
     }
 }
