@@ -90,7 +90,7 @@ impl LocalShard {
         let flight = Flight { shard: Rc::clone(self), counts };
         self.add_in_flight(1);
         let (subject, event) = (subject.clone(), Box::<str>::from(event));
-        self.engine.spawn(async move {
+        self.handler_waits(async move {
             let outcome = Guarded(future).await;
             match outcome {
                 Ok(Ok(())) => {}
