@@ -224,6 +224,13 @@ pub(crate) const BUS_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// Peers that connect and have not said who they are.
 pub(crate) const BUS_HELLOS_MAX: usize = 512;
 
+/// Descriptors that one message can carry: the first message to a worker has two.
+pub(crate) const DESCRIPTORS_MAX: usize = 4;
+
+/// Listeners that a service manager may hand over. More than any service has; a bound for what an
+/// environment variable can claim.
+pub(crate) const ACTIVATED_MAX: i32 = 64;
+
 /// Bytes of a peer's name.
 pub(crate) const BUS_NAME_BYTES_MAX: usize = 64;
 

@@ -75,6 +75,7 @@ mod prometheus;
 mod reason;
 mod server;
 mod shard;
+mod tasks;
 
 pub use crate::core::extensions::Extensions;
 pub use crate::core::socket::Socket;

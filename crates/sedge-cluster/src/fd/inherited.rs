@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketType};
 
+use crate::limits::ACTIVATED_MAX;
+
 /// Where a service manager's descriptors begin.
 const FIRST: RawFd = 3;
-/// More than any service has; a bound for what an environment variable can claim.
-const ACTIVATED_MAX: RawFd = 64;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 

@@ -22,8 +22,7 @@ use rustix::net::{
 };
 use smallvec::SmallVec;
 
-/// The most descriptors one message can carry: the first message to a worker has two.
-const DESCRIPTORS_MAX: usize = 4;
+use crate::limits::DESCRIPTORS_MAX;
 
 /// A message and what came with it.
 #[derive(Debug)]

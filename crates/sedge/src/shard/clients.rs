@@ -34,6 +34,7 @@ use crate::handler::listener::Table;
 use crate::id::SocketId;
 use crate::limits::QUERY_FIELDS_MAX;
 use crate::reason::DisconnectReason;
+use crate::tasks;
 
 /// The connection's name for the CONNECT answer.
 #[derive(Serialize)]
@@ -317,7 +318,7 @@ impl LocalShard {
         let mut examination = Box::pin(Rc::clone(self).examination(socket, table));
         let waker = Waker::noop();
         if examination.as_mut().poll(&mut task::Context::from_waker(waker)).is_pending() {
-            self.engine.spawn(examination);
+            tasks::examination(&self.engine, examination);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::gather::responders::Origin;
 use crate::hub::answers::PeerReply;
 use crate::hub::requests::SocketData;
 use crate::limits::{ANSWER_PAUSE, SOCKETS_PER_TURN};
+use crate::tasks;
 
 /// Sockets that are still to be described.
 struct Listing {
@@ -46,7 +47,7 @@ impl LocalShard {
         };
         let mut context = task::Context::from_waker(Waker::noop());
         if telling.as_mut().poll(&mut context).is_pending() {
-            self.engine.spawn(telling);
+            tasks::listing(&self.engine, telling);
         }
     }
 
