@@ -71,7 +71,7 @@ async fn told_to_end(signals: &mut Signals, certificate: Option<&Certificate>) -
         } else {
             tracing::info!(
                 signal = name,
-                "nothing to do: there is no certificate, and settings and program stay until a restart"
+                "there is no certificate to read; settings and program stay until a restart"
             );
         }
     }

@@ -20,7 +20,7 @@ where
         match accept().await {
             Ok(connection) => {
                 let served = serve(connection);
-                tasks::spawn_local(async move {
+                tasks::own_connection(async move {
                     served.await;
                     drop(permit);
                 });

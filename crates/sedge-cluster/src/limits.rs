@@ -91,6 +91,13 @@ pub(crate) const BACKLOG: i32 = 4096;
 /// How long accepting pauses when the process is out of descriptors or memory.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Descriptors that one message can carry: the first message to a worker has two.
+pub(crate) const DESCRIPTORS_MAX: usize = 4;
+
+/// Sockets that a service manager can have opened: more than any service has, and a bound for what an
+/// environment variable can claim.
+pub(crate) const ACTIVATED_MAX: i32 = 64;
+
 /// Descriptors that a worker keeps free while it is given connections: for files, for links to siblings,
 /// and for those that another thread opens at the same moment.
 pub(crate) const DESCRIPTORS_RESERVED: i32 = 16;
@@ -223,13 +230,6 @@ pub(crate) const BUS_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Peers that connect and have not said who they are.
 pub(crate) const BUS_HELLOS_MAX: usize = 512;
-
-/// Descriptors that one message can carry: the first message to a worker has two.
-pub(crate) const DESCRIPTORS_MAX: usize = 4;
-
-/// Listeners that a service manager may hand over. More than any service has; a bound for what an
-/// environment variable can claim.
-pub(crate) const ACTIVATED_MAX: i32 = 64;
 
 /// Bytes of a peer's name.
 pub(crate) const BUS_NAME_BYTES_MAX: usize = 64;

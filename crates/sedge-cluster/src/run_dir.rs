@@ -150,7 +150,10 @@ impl RunDirectory {
     }
 
     fn take_files(path: &Path, start: u64) -> Result<RunDirectory, Trouble> {
-        let path = private(&std::path::absolute(path)?)?;
+        let path = std::path::absolute(path)?;
+        check_length(&path)?;
+        // It may lead elsewhere, or a part longer.
+        let path = private(&path)?;
         check_length(&path)?;
         let lock = take_lock(&path)?;
         remove_abandoned(&path);

@@ -50,9 +50,10 @@ impl Lifeline {
 
     /// A shard has failed. All end.
     pub(crate) fn fail(&self, failure: ShardFailure) {
-        self.end(Life::Failed(failure.clone()));
+        let words = failure.to_string();
+        self.end(Life::Failed(failure));
         // What panicked may have been whoever takes the log.
-        let _ = panics::catch(|| tracing::error!(%failure, "the engine ends"));
+        let _ = panics::catch(|| tracing::error!("the engine ends: {words}"));
     }
 
     fn end(&self, how: Life) {

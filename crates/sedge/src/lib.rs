@@ -53,7 +53,7 @@
 //! # What an argument list is
 //!
 //! A Socket.IO event has a list of arguments. Where arguments are sent (`emit`, [`Ack::send`]) or taken
-//! ([`Data`], `emit_with_ack`), a tuple is that list, `()` is the empty one, and any other
+//! ([`Data`], `emit_with_ack`), a tuple or an array `[T; N]` is that list, `()` is the empty one, and any other
 //! type is a single argument. A `Vec` is one argument (an array), as is a struct (an object).
 //! Binary data (`bytes::Bytes`) travels as binary.
 //!
@@ -75,7 +75,6 @@ mod prometheus;
 mod reason;
 mod server;
 mod shard;
-mod tasks;
 
 pub use crate::core::extensions::Extensions;
 pub use crate::core::socket::Socket;

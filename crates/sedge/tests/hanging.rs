@@ -3,7 +3,7 @@
 //! The cluster is this very test program, started again with another purpose.
 #![cfg(all(feature = "cluster", target_os = "linux"))]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use sedge::extract::{Data, State};
 use sedge::{EmitError, ListenOptions, Server, Socket};
-use sedge_cluster::{Cluster, Worker, WorkerState, WorkerStatus, control};
+use sedge_cluster::{Cluster, Ended, Worker, WorkerState, WorkerStatus, control};
 use sedge_testkit::{SioClient, eventually};
 
 const RUN_DIR: &str = "SEDGE_TEST_HANGING";
 
 /// Processes have to start on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A worker is killed after five seconds: longer than a busy machine makes a healthy one wait.
 const BEAT: Duration = Duration::from_millis(100);
@@ -40,9 +40,11 @@ fn subject() {
         .listen(address)
         .run_dir(run_dir)
         .heartbeat(BEAT, MISSED_MAX)
-        .on_serving(|addresses| println!("SERVING {}", addresses[0]));
+        .on_serving(|addresses| {
+            let _ = writeln!(std::io::stdout(), "SERVING {}", addresses[0]);
+        });
     let ended = runtime.expect("a runtime").block_on(cluster.run(work));
-    std::process::exit(ended.map_or(3, |ended| ended.code()));
+    std::process::exit(ended.map_or(3, Ended::code));
 }
 
 async fn work(worker: Worker) -> Result<(), Box<dyn std::error::Error>> {

@@ -108,7 +108,7 @@ function values({ generation, mode, variant, open }) {
   echoes(`a buffer of ${binarySize} bytes`, Buffer.alloc(binarySize, "sedge"));
 }
 
-function acknowledgements({ open }) {
+function acknowledgements({ mode, open }) {
   test("the client answers a question of the server", options, async (t) => {
     const peer = await open(t);
     peer.emit("ask-me", { deep: [1, Buffer.from("q")] });
@@ -138,18 +138,21 @@ function acknowledgements({ open }) {
     assert.deepEqual(await peer.next("answered"), ["in time"]);
   });
 
-  test("more questions at once than handlers may be under way", options, async (t) => {
-    const peer = await open(t);
-    const count = 1100;
-    for (let i = 0; i < count; i++) peer.emit("ask-me", i);
-    for (let i = 0; i < count; i++) {
-      const { value, answer } = await peer.next("question");
-      answer(value);
-    }
-    const answers = [];
-    for (let i = 0; i < count; i++) answers.push((await peer.next("answered"))[0]);
-    assert.deepEqual(answers.sort((a, b) => a - b), Array.from({ length: count }, (_, i) => i));
-  });
+  // Of one transport: it is much work, and the order of packets is the same on all.
+  if (mode === "websocket") {
+    test("more questions at once than handlers may be under way", options, async (t) => {
+      const peer = await open(t);
+      const count = 1100;
+      for (let i = 0; i < count; i++) peer.emit("ask-me", i);
+      for (let i = 0; i < count; i++) {
+        const { value, answer } = await peer.next("question");
+        answer(value);
+      }
+      const answers = [];
+      for (let i = 0; i < count; i++) answers.push((await peer.next("answered"))[0]);
+      assert.deepEqual(answers.sort((a, b) => a - b), Array.from({ length: count }, (_, i) => i));
+    });
+  }
 
   test("many acknowledgements at once go to the right callers", options, async (t) => {
     const peer = await open(t);

@@ -75,9 +75,9 @@ impl Mesh {
                 return;
             }
         };
-        tasks::spawn_local(Rc::clone(&self).accept(listener));
+        tasks::bus(Rc::clone(&self).accept(listener));
         for to in 0..self.shared.index {
-            tasks::spawn_local(Rc::clone(&self).keep_dialling(to));
+            tasks::bus(Rc::clone(&self).keep_dialling(to));
         }
         let mut knocked = Vec::new();
         for to in self.higher() {
@@ -190,7 +190,7 @@ impl Mesh {
             }
             self.greeting.set(self.greeting.get() + 1);
             let mesh = Rc::clone(&self);
-            tasks::spawn_local(async move {
+            tasks::bus(async move {
                 let greeted = within(BUS_HELLO_TIMEOUT, mesh.greet(stream)).await;
                 mesh.greeting.set(mesh.greeting.get() - 1);
                 match greeted {

@@ -135,7 +135,7 @@ impl UnixBus {
         }
     }
 
-    fn spawn(&self, receiver: Arc<dyn BusReceiver>, listener: UnixListener) -> io::Result<()> {
+    fn run(&self, receiver: Arc<dyn BusReceiver>, listener: UnixListener) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::clone(&self.shared);
         tasks::thread("sedge-bus", move || {
@@ -148,7 +148,7 @@ impl UnixBus {
             return Err(io::Error::other("it was started before"));
         }
         let listener = listen(&self.shared.path_of(self.shared.index))?;
-        self.spawn(receiver, listener)
+        self.run(receiver, listener)
     }
 }
 

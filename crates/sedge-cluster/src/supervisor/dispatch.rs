@@ -65,7 +65,7 @@ pub(super) fn listen(
     let socket = Watched::new(socket, Interest::READABLE)
         .map_err(|(_, source)| ClusterError::Listen { address: name.clone(), source })?;
     let supervisor = Rc::clone(supervisor);
-    tasks::spawn_local(async move {
+    tasks::supervisor_part("listener", async move {
         let _file = file;
         let (at, proxied) = (supervisor.started, false);
         let origin = Origin { peer: None, unix, secure, listener: index, at, proxied };
@@ -290,12 +290,12 @@ impl Supervisor {
         }
         let number = self.undecided.next_number();
         let supervisor = Rc::clone(self);
-        let task = tasks::spawn_local(async move {
+        let task = tasks::undecided(async move {
             supervisor.decide_later(outcome).await;
             supervisor.undecided.remove(number);
         });
         // It has not run yet, so it cannot have removed itself.
-        self.undecided.insert(number, task.abort_handle());
+        self.undecided.insert(number, task);
     }
 
     async fn decide_later(&self, mut outcome: Outcome) {

@@ -252,7 +252,7 @@ mod tests {
         let (now, mut life) = starting();
         assert_eq!((life.state(), life.deadline()), (WorkerState::Starting, Some(now + START)));
         assert_eq!(life.handle(now, Event::BeatDue), Action::Nothing);
-        assert_eq!(life.handle(now + START - SECOND, Event::DeadlinePassed), Action::Nothing);
+        assert_eq!(life.handle(now + 29 * SECOND, Event::DeadlinePassed), Action::Nothing);
         assert_eq!(life.handle(now + START, Event::DeadlinePassed), Action::Kill);
         assert_eq!(life.killed(), Some("was not ready in time"));
         // What it says before it is gone changes nothing.

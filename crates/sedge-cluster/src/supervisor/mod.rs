@@ -47,9 +47,15 @@ pub(crate) async fn run(mut settings: ClusterBuilder) -> Result<Ended, ClusterEr
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
-            tasks::spawn_local(control::serve(Rc::clone(&supervisor), control));
+            tasks::supervisor_part(
+                "control socket",
+                control::serve(Rc::clone(&supervisor), control),
+            );
             if let Some(listener) = admin {
-                tasks::spawn_local(admin::serve(Rc::clone(&supervisor), listener));
+                tasks::supervisor_part(
+                    "admin address",
+                    admin::serve(Rc::clone(&supervisor), listener),
+                );
             }
             for (index, listener) in listeners.into_iter().enumerate() {
                 dispatch::listen(&supervisor, listener, index as u16)?;
@@ -95,7 +101,7 @@ async fn supervise(
 ) -> Result<Ended, ClusterError> {
     let mut lives = tokio::task::JoinSet::new();
     for index in 0..supervisor.slots.len() {
-        lives.spawn_local(keeper::keep(Rc::clone(supervisor), index));
+        tasks::keeper(&mut lives, keeper::keep(Rc::clone(supervisor), index));
     }
     let mut phase = supervisor.phase.subscribe();
     let ending = end_in_order(supervisor);

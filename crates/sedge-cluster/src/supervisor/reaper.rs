@@ -17,7 +17,7 @@ pub(super) fn start(supervisor: &Rc<Supervisor>) -> io::Result<()> {
         return Ok(());
     }
     let ended = signal(SignalKind::child())?;
-    tasks::spawn_local(reap_all(Rc::clone(supervisor), ended));
+    tasks::supervisor_part("reaper", reap_all(Rc::clone(supervisor), ended));
     Ok(())
 }
 
@@ -64,6 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "waiting for it is what is tested")]
     fn children_are_known_and_waited_for() {
         let child = Command::new("true").spawn().unwrap();
         assert!(children().contains(&child.id()));

@@ -30,7 +30,7 @@ impl Supervisor {
             request.head.and_then(|head| plain(head.values("origin").next()?))
         });
         let answer = answer(retry_after.as_secs(), origin.ok().flatten().as_deref());
-        tasks::spawn_local(async move {
+        tasks::refusal(async move {
             let _under_way = under_way;
             let done = async {
                 if connection.origin.unix {

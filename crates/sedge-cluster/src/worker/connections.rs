@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
-use super::Siblings;
+use super::siblings::Siblings;
 use crate::accept::is_about_one_connection;
 use crate::channel::Channel;
 use crate::error::ClusterError;
@@ -98,7 +98,7 @@ impl Connections {
         let listener = listen_for_siblings(siblings)
             .map_err(ClusterError::system("siblings cannot be listened for"))?;
         let for_siblings = sender.clone();
-        tasks::spawn(async move {
+        tasks::worker_part("siblings' listener", async move {
             // Whoever takes no connections must not seem to: siblings find nobody then.
             tokio::select! {
                 () = accept_siblings(listener, &for_siblings) => {}
@@ -111,7 +111,7 @@ impl Connections {
             let socket = bind(address).await.map_err(fail)?;
             bound = Some(crate::listen::local_address(&socket).map_err(fail)?);
             let listener = Watched::new(socket, Interest::READABLE).map_err(|(_, e)| fail(e))?;
-            own_port = Some(tasks::spawn(accept_clients(listener, sender)).abort_handle());
+            own_port = Some(tasks::worker_part("own port", accept_clients(listener, sender)));
         }
         // Supervisors pass nothing that they have read.
         let buffer = vec![0; HEAD_BYTES + 1];
@@ -123,7 +123,7 @@ impl Connections {
     /// have it.
     pub(super) fn stop_listening_when(&self, mut orphaned: watch::Receiver<bool>) {
         let Some(own_port) = self.own_port.clone() else { return };
-        tasks::spawn(async move {
+        tasks::worker_part("end of the own port", async move {
             if orphaned.wait_for(|orphaned| *orphaned).await.is_ok() {
                 own_port.abort();
             }
@@ -175,7 +175,7 @@ async fn accept_siblings(listener: Watched, sender: &mpsc::Sender<Passed>) {
             }
         };
         let sender = sender.clone();
-        tasks::spawn(async move {
+        tasks::sibling(async move {
             tokio::select! {
                 () = take_from(&channel, &sender) => {}
                 () = sender.closed() => {}

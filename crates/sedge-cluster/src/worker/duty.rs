@@ -2,22 +2,111 @@
 //! told to, and ending when nobody is left to tell it.
 
 use std::convert::Infallible;
-use std::io;
-use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Duty, EXIT_DEADLINE, EXIT_ORPHANED};
+use tokio::sync::watch;
+
+use crate::channel::Channel;
 use crate::drain::{Drain, DrainReason};
 use crate::limits::{
-    CONTROL_BYTES_MAX, DRAIN_GRACE, LAST_WORDS, METRICS_BYTES_MAX, ORPHAN_LOOK, PROGRESS_LOOK,
-    TEXT_PART_BYTES,
+    CONTROL_BYTES_MAX, CONTROL_SEND_TIMEOUT, DRAIN_GRACE, LAST_WORDS, METRICS_BYTES_MAX,
+    ORPHAN_LOOK, PROGRESS_LOOK, TEXT_PART_BYTES,
 };
 use crate::signals::{Signal, Signals};
-use crate::tasks;
+use crate::tasks::{self, EXIT_DEFECT};
 use crate::wire::command::ClusterState;
 use crate::wire::control::{self, DrainOrder, Stats, ToSupervisor, ToWorker};
+
+/// The exit status of a worker that ends because its supervisor is gone before it was ready.
+pub(crate) const EXIT_ORPHANED: i32 = 75;
+/// What the worker owes its supervisor.
+pub(crate) struct Duty {
+    pub(super) channel: Channel,
+    pub(super) stats: Mutex<StatsSource>,
+    pub(super) metrics: Mutex<Vec<MetricsSource>>,
+    pub(super) progress: Mutex<Option<ProgressSource>>,
+    pub(super) reread: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// The last heartbeat that has come.
+    heartbeat: watch::Sender<u64>,
+    pub(super) drain: watch::Sender<Option<Drain>>,
+    pub(super) ready: AtomicBool,
+    /// The supervisor is gone.
+    pub(super) orphaned: watch::Sender<bool>,
+    /// Where a supervisor's control socket is.
+    pub(super) run_dir: PathBuf,
+    /// Keeps the directory of the sockets.
+    _directory: Option<File>,
+}
+
+type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
+type ProgressSource = Arc<dyn Fn() -> Vec<u64> + Send + Sync>;
+
+#[derive(Default)]
+pub(super) enum StatsSource {
+    #[default]
+    Unknown,
+    Last(Stats),
+    Asked(Arc<dyn Fn() -> Stats + Send + Sync>),
+}
+
+impl fmt::Debug for Duty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Duty").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+impl Duty {
+    pub(super) fn new(channel: Channel, run_dir: PathBuf, directory: Option<File>) -> Duty {
+        Duty {
+            channel,
+            stats: Mutex::default(),
+            metrics: Mutex::default(),
+            progress: Mutex::default(),
+            reread: Mutex::default(),
+            heartbeat: watch::Sender::new(0),
+            drain: watch::Sender::new(None),
+            ready: AtomicBool::new(false),
+            orphaned: watch::Sender::new(false),
+            run_dir,
+            _directory: directory,
+        }
+    }
+
+    pub(super) fn stats(&self) -> MutexGuard<'_, StatsSource> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The load at present; `None` if the worker has never said it.
+    pub(super) fn current_stats(&self) -> Option<Stats> {
+        let ask = match &*self.stats() {
+            StatsSource::Unknown => return None,
+            StatsSource::Last(stats) => return Some(stats.clone()),
+            StatsSource::Asked(ask) => Arc::clone(ask),
+        };
+        Some(ask())
+    }
+
+    /// The metrics of this worker, from all who add to them.
+    pub(super) fn own_metrics(&self) -> String {
+        let sources = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sources.iter().map(|ask| ask()).collect()
+    }
+
+    pub(super) async fn say(&self, message: &ToSupervisor) -> io::Result<()> {
+        say(&self.channel, message).await
+    }
+}
+
+pub(super) async fn say(channel: &Channel, message: &ToSupervisor) -> io::Result<()> {
+    let bytes = control::encode(message).map_err(io::Error::other)?;
+    channel.send_within(CONTROL_SEND_TIMEOUT, &[IoSlice::new(&bytes)], &[]).await
+}
 
 /// Serves until the process ends.
 pub(super) async fn serve(
@@ -197,7 +286,7 @@ fn begin(duty: &Arc<Duty>, drain: Drain) {
     let spawned = tasks::thread("sedge-deadline", move || {
         std::thread::sleep(patience);
         tracing::error!("this worker has not ended in time; it is cut off");
-        exit(EXIT_DEADLINE);
+        exit(EXIT_DEFECT);
     });
     if let Err(error) = spawned {
         tracing::warn!(%error, "nothing watches over the deadline of this worker");
@@ -234,6 +323,6 @@ async fn orphan(duty: &Duty, deadline: Duration) {
 /// Whether another supervisor has taken the run directory, and has workers that serve.
 async fn successor_serves(run_dir: &Path) -> bool {
     let run_dir = run_dir.to_owned();
-    let asked = tasks::blocking(move || crate::control::status(&run_dir)).await;
+    let asked = tasks::look(move || crate::control::status(&run_dir)).await;
     matches!(asked, Ok(Ok(status)) if status.state == ClusterState::Serving)
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-use super::Duty;
+use super::duty::Duty;
 use crate::limits::{COMMAND_TIMEOUT, HOST_METRICS_BYTES_MAX, HOST_METRICS_FRESH};
 use crate::local;
 use crate::metrics::Families;

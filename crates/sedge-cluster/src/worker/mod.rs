@@ -7,11 +7,11 @@ mod siblings;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -23,19 +23,16 @@ use crate::ended::Ended;
 use crate::error::ClusterError;
 use crate::fd::inherited;
 use crate::fd::shared::SharedTable;
-use crate::limits::{CONTROL_BYTES_MAX, CONTROL_SEND_TIMEOUT, FAILURE_BYTES_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, FAILURE_BYTES_MAX};
 use crate::signals::Signals;
 use crate::wire::control::{self, PROTOCOL, Secret, Stats, ToSupervisor, ToWorker, Welcome};
 use crate::{run_dir, tasks};
 
+use duty::{Duty, StatsSource, say};
+
 pub use connections::Connections;
 pub use host::HostMetrics;
 pub use siblings::{NotPassed, PassReason, Siblings};
-
-/// The exit status of a worker that ends because its supervisor is gone before it was ready.
-pub(crate) const EXIT_ORPHANED: i32 = 75;
-/// The exit status of a worker that has not ended by its deadline.
-pub(crate) const EXIT_DEADLINE: i32 = 70;
 
 /// What a worker is and has. It is handed to the function that [`run`](crate::ClusterBuilder::run)
 /// was given.
@@ -52,42 +49,6 @@ pub struct Worker {
     duty: Arc<Duty>,
     /// The task that does the duty.
     serving: AbortHandle,
-}
-
-/// What the worker owes its supervisor.
-pub(crate) struct Duty {
-    channel: Channel,
-    stats: Mutex<StatsSource>,
-    metrics: Mutex<Vec<MetricsSource>>,
-    progress: Mutex<Option<ProgressSource>>,
-    reread: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
-    /// The last heartbeat that has come.
-    heartbeat: watch::Sender<u64>,
-    drain: watch::Sender<Option<Drain>>,
-    ready: AtomicBool,
-    /// The supervisor is gone.
-    orphaned: watch::Sender<bool>,
-    /// Where a supervisor's control socket is.
-    run_dir: PathBuf,
-    /// Keeps the directory of the sockets.
-    _directory: Option<File>,
-}
-
-type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
-type ProgressSource = Arc<dyn Fn() -> Vec<u64> + Send + Sync>;
-
-#[derive(Default)]
-enum StatsSource {
-    #[default]
-    Unknown,
-    Last(Stats),
-    Asked(Arc<dyn Fn() -> Stats + Send + Sync>),
-}
-
-impl fmt::Debug for Duty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Duty").field("ready", &self.ready).finish_non_exhaustive()
-    }
 }
 
 /// Who this is.
@@ -221,37 +182,6 @@ impl Drains {
     }
 }
 
-impl Duty {
-    fn stats(&self) -> MutexGuard<'_, StatsSource> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The load at present; `None` if the worker has never said it.
-    fn current_stats(&self) -> Option<Stats> {
-        let ask = match &*self.stats() {
-            StatsSource::Unknown => return None,
-            StatsSource::Last(stats) => return Some(stats.clone()),
-            StatsSource::Asked(ask) => Arc::clone(ask),
-        };
-        Some(ask())
-    }
-
-    /// The metrics of this worker, from all who add to them.
-    fn own_metrics(&self) -> String {
-        let sources = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        sources.iter().map(|ask| ask()).collect()
-    }
-
-    async fn say(&self, message: &ToSupervisor) -> io::Result<()> {
-        say(&self.channel, message).await
-    }
-}
-
-async fn say(channel: &Channel, message: &ToSupervisor) -> io::Result<()> {
-    let bytes = control::encode(message).map_err(io::Error::other)?;
-    channel.send_within(CONTROL_SEND_TIMEOUT, &[IoSlice::new(&bytes)], &[]).await
-}
-
 /// Runs this process as a worker.
 pub(crate) async fn run<F, E>(version: String, work: F) -> Result<Ended, ClusterError>
 where
@@ -331,24 +261,13 @@ async fn prepare(
         Ok(opened) => opened,
         Err(error) => return Err((channel, error)),
     };
-    let duty = Arc::new(Duty {
-        channel,
-        stats: Mutex::default(),
-        metrics: Mutex::default(),
-        progress: Mutex::default(),
-        reread: Mutex::default(),
-        heartbeat: watch::Sender::new(0),
-        drain: watch::Sender::new(None),
-        ready: AtomicBool::new(false),
-        orphaned: watch::Sender::new(false),
-        run_dir: welcome.directory.parent().map(Path::to_owned).unwrap_or_default(),
-        _directory: directory,
-    });
+    let run_dir = welcome.directory.parent().map(Path::to_owned).unwrap_or_default();
+    let duty = Arc::new(Duty::new(channel, run_dir, directory));
     connections.stop_listening_when(duty.orphaned.subscribe());
     let Welcome { node, index, workers, secret, previous_secrets, drain, .. } = welcome;
     let orphan_deadline = std::time::Duration::from_millis(welcome.orphan_deadline_ms);
-    let serving = tasks::spawn(duty::serve(Arc::clone(&duty), signals, drain, orphan_deadline))
-        .abort_handle();
+    let serving = duty::serve(Arc::clone(&duty), signals, drain, orphan_deadline);
+    let serving = tasks::worker_part("duty", serving);
     let connections = Some(connections);
     Ok(Worker {
         node,

@@ -192,7 +192,7 @@ impl Siblings {
         let new = Arc::new(Link::new(self.connect(to)?));
         let heard = Arc::clone(&new);
         // It ends when the sibling does.
-        tasks::spawn_on(&self.0.runtime, async move { heard.hear_receipts().await });
+        tasks::receipts(&self.0.runtime, async move { heard.hear_receipts().await });
         *link = Some(Arc::clone(&new));
         Ok((new, false))
     }

@@ -65,6 +65,12 @@ impl Plan {
         self
     }
 
+    /// Leaves it to the cluster where its sockets are.
+    pub(crate) fn default_run_dir(mut self) -> Plan {
+        self.run_dir = PathBuf::new();
+        self
+    }
+
     /// Has the process started by a shell, after these commands. They must end in `exec "$@"`.
     pub(crate) fn through_shell(mut self, script: &str) -> Plan {
         let mut command = Command::new("/bin/sh");
@@ -91,6 +97,9 @@ impl Plan {
         assert!(eventually(PATIENCE, || host.serving.lock().unwrap().is_some()), "{}", host.log());
         let line = host.serving.lock().unwrap().clone().unwrap();
         host.addresses = line.split_whitespace().map(str::to_owned).collect();
+        if host.run_dir.as_os_str().is_empty() {
+            host.run_dir = sedge_cluster::default_run_dir(host.address().port());
+        }
         host
     }
 

@@ -6,6 +6,7 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -63,7 +64,6 @@ fn configured() -> ClusterBuilder {
         .secret(SECRET)
         .previous_secret(FORMER)
         .version("7.8.9")
-        .run_dir(std::env::var("RUN_DIR").unwrap())
         .heartbeat(millis("HEARTBEAT", 50), variable("MISSED").unwrap_or(20))
         .crash_loop(variable("CRASHES").unwrap_or(5), millis("CRASH_PACE", 30_000))
         .start_timeout(millis("START_TIMEOUT", 10_000))
@@ -80,6 +80,10 @@ fn configured() -> ClusterBuilder {
             let _ = writeln!(out, "SERVING {}", listening.join(" "));
             let _ = out.flush();
         });
+    if let Some(run_dir) = variable::<PathBuf>("RUN_DIR").filter(|dir| !dir.as_os_str().is_empty())
+    {
+        builder = builder.run_dir(run_dir);
+    }
     for address in std::env::var("LISTEN").unwrap_or_default().split_whitespace() {
         builder = match address.strip_prefix("unix:") {
             Some(path) => builder.listen(Listen::unix(path)),

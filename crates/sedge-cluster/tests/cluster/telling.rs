@@ -37,6 +37,15 @@ fn the_status_tells_of_every_worker() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// Two programs of one user, neither of which says where its sockets are to be.
+#[test]
+fn clusters_on_different_ports_run_side_by_side() {
+    let hosts = [plan(1), plan(1)].map(|plan| plan.default_run_dir().serve());
+    for host in &hosts {
+        assert_eq!(host.status().pid, host.supervisor.id());
+    }
+}
+
 #[test]
 fn the_control_socket_answers_nonsense_in_words() {
     let host = plan(1).serve();

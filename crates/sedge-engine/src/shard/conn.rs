@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use sedge_protocol::engine::session::{Session, Time};
 use sedge_protocol::engine::{Payload, PayloadEncoder, Version, WirePacket};
 use sedge_protocol::sid::SessionId;
@@ -189,7 +190,7 @@ fn write_once(
         return io.poll_write(cx, gather);
     }
     // A crowd of little frames: a vector would take few of them at a time.
-    if outbox.iter().take(VECTOR_MAX).map(|frame| frame.len()).sum::<usize>() <= GATHER_MAX {
+    if outbox.iter().take(VECTOR_MAX).map(Bytes::len).sum::<usize>() <= GATHER_MAX {
         gather.clear();
         let mut room = CROWD_MAX;
         for frame in outbox.iter().take_while(|frame| {

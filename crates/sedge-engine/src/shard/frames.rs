@@ -178,6 +178,8 @@ struct Part {
     /// As every WebSocket client of version 4 takes it.
     plain: Bytes,
     binary: bool,
+    /// The first shard that needs it compresses it. Those that need it meanwhile wait for that, which takes no
+    /// longer than doing the same themselves and leaves their processors to others.
     deflated: OnceLock<Option<Bytes>>,
     /// Binary messages only: version 3, which has a type byte in front; and as base64 text.
     others: OnceLock<Box<[OnceLock<Bytes>; 4]>>,

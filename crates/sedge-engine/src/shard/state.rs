@@ -292,7 +292,7 @@ impl State {
             env.metrics.polls_waiting.sub(1);
             let _ = get.send(Conn::single(conn.dialect.version, NOOP));
         }
-        conn.dialect = Dialect { deflate, base64, ..conn.dialect };
+        conn.dialect = Dialect { base64, deflate, ..conn.dialect };
         if base64 {
             let before = conn.outbox.bytes();
             conn.outbox.map(|frame| frames::as_base64(conn.dialect.version, frame));

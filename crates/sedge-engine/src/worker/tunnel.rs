@@ -59,7 +59,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Tunnel<T> {
         if std::mem::take(&mut self.to_client.moved) {
             sleep.as_mut().reset(until);
         }
-        sleep.as_mut().poll(cx)
+        while sleep.as_mut().poll(cx).is_ready() {
+            match self.client.push(&self.to_client.waiting) {
+                Ok(pushed) if pushed.moved => self.to_client.waiting.advance(pushed.taken),
+                _ => return Poll::Ready(()),
+            }
+            sleep.as_mut().reset(Instant::now() + TUNNEL_STALL_MAX);
+        }
+        Poll::Pending
     }
 }
 

@@ -47,7 +47,7 @@ fn panic_if_asked(query: Option<&str>, what: &str) {
 fn server(shards: usize) -> Server {
     let headers = |what: &'static str| {
         move |_: &mut http::HeaderMap, info: &RequestInfo<'_>| {
-            panic_if_asked(info.uri.query(), what)
+            panic_if_asked(info.uri.query(), what);
         }
     };
     let listen = ListenOptions::new().fallback(Faulty);

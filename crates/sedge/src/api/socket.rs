@@ -12,7 +12,7 @@ use super::ack::{AckFuture, FromAck};
 use super::emitter::SocketEmitter;
 use super::namespace::assert_listenable;
 use super::operator::BroadcastOperator;
-use crate::core::socket::{Phase, Socket};
+use crate::core::socket::Socket;
 use crate::core::stage::{self, Registration};
 use crate::error::{EmitError, JoinRoomError, Overloaded};
 use crate::handler::Handler;
@@ -61,14 +61,12 @@ impl Socket {
     }
 
     fn register(&self, registration: Registration) {
-        match self.phase() {
-            Phase::Connecting => self.register_early(registration),
-            Phase::Connected => {
-                if self.here(|shard| shard.register(self, &registration)).is_none() {
-                    let _ = self.command(Command::Register { socket: self.clone(), registration });
-                }
-            }
-            Phase::Disconnected => {}
+        let early = self.early(|early| early.registrations.push(registration.clone()));
+        if early.is_none()
+            && self.connected()
+            && self.here(|shard| shard.register(self, &registration)).is_none()
+        {
+            let _ = self.command(Command::Register { socket: self.clone(), registration });
         }
     }
 
@@ -77,10 +75,11 @@ impl Socket {
     /// connects, before anything else; only a shard that is full of rooms is found then, and logged.
     pub fn join(&self, rooms: impl IntoRooms) -> Result<(), JoinRoomError> {
         let rooms = rooms.into_rooms();
-        match self.phase() {
-            Phase::Connecting => return Ok(self.join_early(&rooms)?),
-            Phase::Connected => {}
-            Phase::Disconnected => return Err(JoinRoomError::NotConnected),
+        if let Some(result) = self.join_early(&rooms) {
+            return Ok(result?);
+        }
+        if !self.connected() {
+            return Err(JoinRoomError::NotConnected);
         }
         match self.here(|shard| shard.join(self, &rooms)) {
             Some(result) => Ok(result?),
@@ -91,8 +90,8 @@ impl Socket {
     /// Leaves rooms. Leaving the room of its own id is not possible.
     pub fn leave(&self, rooms: impl IntoRooms) -> Result<(), Overloaded> {
         let rooms = rooms.into_rooms();
-        if self.phase() == Phase::Connecting {
-            self.leave_early(&rooms);
+        let not_joined = self.early(|early| early.rooms.retain(|room| !rooms.contains(room)));
+        if not_joined.is_some() {
             return Ok(());
         }
         match self.here(|shard| shard.leave(self, &rooms)) {
@@ -105,8 +104,8 @@ impl Socket {
     /// then, and in a middleware those that it is going to be in. Within the socket's handlers they are known at
     /// once, without waiting.
     pub async fn rooms(&self) -> Vec<Room> {
-        if self.phase() == Phase::Connecting {
-            return std::iter::once(self.id().room()).chain(self.early_rooms()).collect();
+        if let Some(rooms) = self.early(|early| early.rooms.clone()) {
+            return std::iter::once(self.id().room()).chain(rooms).collect();
         }
         if let Some(last) = self.last_rooms() {
             return last;

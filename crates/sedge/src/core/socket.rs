@@ -36,7 +36,7 @@ pub struct Socket {
 /// Where a socket stands in its life; it only ever moves on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(crate) enum Phase {
+enum Phase {
     Connecting,
     Connected,
     Disconnected,
@@ -207,7 +207,7 @@ impl Socket {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    fn phase(&self) -> Phase {
         match self.inner.phase.load(Ordering::Acquire) {
             phase if phase == Phase::Connecting as u8 => Phase::Connecting,
             phase if phase == Phase::Connected as u8 => Phase::Connected,
@@ -221,43 +221,41 @@ impl Socket {
         FIRST_ACK_ID + count % (BROADCAST_ACK_IDS - FIRST_ACK_ID)
     }
 
-    /// Keeps a handler until the socket is connected.
-    pub(crate) fn register_early(&self, registration: Registration) {
-        self.early().registrations.push(registration);
-    }
-
-    /// Has rooms joined when the socket is connected. The limits are looked at now, but for that of all
-    /// rooms, which is another's when it comes to it.
-    pub(crate) fn join_early(&self, rooms: &RoomList) -> Result<(), JoinError> {
-        let limits = self.core().options.limits.rooms;
-        let mut early = self.early();
-        for room in rooms {
-            if **room == *self.id().as_str() || early.rooms.contains(room) {
-                continue;
-            }
-            if room.len() > limits.name_len_max {
-                return Err(JoinError::NameTooLong { len: room.len(), limit: limits.name_len_max });
-            }
-            if early.rooms.len() >= limits.rooms_per_member {
-                return Err(JoinError::TooManyRooms { limit: limits.rooms_per_member });
-            }
-            early.rooms.push(Arc::clone(room));
+    /// Does something with what takes effect when the socket connects; `None` if it is connected by now, or
+    /// gone. That is looked at again while nobody else can take it: another thread may come with the last
+    /// middleware's end.
+    pub(crate) fn early<R>(&self, f: impl FnOnce(&mut Early) -> R) -> Option<R> {
+        if self.phase() != Phase::Connecting {
+            return None;
         }
-        Ok(())
+        let mut early = self.lock_early();
+        (self.phase() == Phase::Connecting).then(|| f(&mut early))
     }
 
-    /// Has rooms not joined after all.
-    pub(crate) fn leave_early(&self, rooms: &RoomList) {
-        self.early().rooms.retain(|room| !rooms.contains(room));
-    }
-
-    /// The rooms to be joined.
-    pub(crate) fn early_rooms(&self) -> RoomList {
-        self.early().rooms.clone()
-    }
-
-    fn early(&self) -> MutexGuard<'_, Early> {
+    fn lock_early(&self) -> MutexGuard<'_, Early> {
         self.extras().early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has rooms joined when the socket connects. The limits are looked at now, but for that of all rooms,
+    /// which is another's when it comes to it.
+    pub(crate) fn join_early(&self, rooms: &RoomList) -> Option<Result<(), JoinError>> {
+        let limits = self.core().options.limits.rooms;
+        self.early(|early| {
+            for room in rooms {
+                if **room == *self.id().as_str() || early.rooms.contains(room) {
+                    continue;
+                }
+                if room.len() > limits.name_len_max {
+                    let (len, limit) = (room.len(), limits.name_len_max);
+                    return Err(JoinError::NameTooLong { len, limit });
+                }
+                if early.rooms.len() >= limits.rooms_per_member {
+                    return Err(JoinError::TooManyRooms { limit: limits.rooms_per_member });
+                }
+                early.rooms.push(Arc::clone(room));
+            }
+            Ok(())
+        })
     }
 
     /// The socket has its place in the namespace. Returns what is to be done with it now.
@@ -265,7 +263,7 @@ impl Socket {
         self.inner.member.store(member.0, Ordering::Relaxed);
         self.inner.phase.store(Phase::Connected as u8, Ordering::Release);
         match self.inner.extras.get() {
-            Some(_) => std::mem::take(&mut *self.early()),
+            Some(_) => std::mem::take(&mut *self.lock_early()),
             None => Early::default(),
         }
     }

@@ -9,10 +9,8 @@
 //! ```
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{self, Waker};
 
 use sedge_adapter::Topic;
 use sedge_engine::{Handshake, Message, SendOptions, Sent, SessionKey};
@@ -34,7 +32,6 @@ use crate::handler::listener::Table;
 use crate::id::SocketId;
 use crate::limits::QUERY_FIELDS_MAX;
 use crate::reason::DisconnectReason;
-use crate::tasks;
 
 /// The connection's name for the CONNECT answer.
 #[derive(Serialize)]
@@ -315,11 +312,7 @@ impl LocalShard {
         if table.middlewares.is_empty() {
             return self.admit(&socket);
         }
-        let mut examination = Box::pin(Rc::clone(self).examination(socket, table));
-        let waker = Waker::noop();
-        if examination.as_mut().poll(&mut task::Context::from_waker(waker)).is_pending() {
-            tasks::examination(&self.engine, examination);
-        }
+        self.begin(Rc::clone(self).examination(socket, table));
     }
 
     async fn examination(self: Rc<Self>, socket: Socket, table: Rc<Table>) {

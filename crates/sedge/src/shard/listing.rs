@@ -3,10 +3,8 @@
 //! They may be many. Some are described in each turn, so that clients do not wait for all of them, and another
 //! process gets them in parts, as fast as it takes them: the queue to it is there for broadcasts too.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{self, Waker};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,7 +19,6 @@ use crate::gather::responders::Origin;
 use crate::hub::answers::PeerReply;
 use crate::hub::requests::SocketData;
 use crate::limits::{ANSWER_PAUSE, SOCKETS_PER_TURN};
-use crate::tasks;
 
 /// Sockets that are still to be described.
 struct Listing {
@@ -34,20 +31,16 @@ impl LocalShard {
     /// Tells the sockets to whoever has asked: the first of them at once, the rest in later turns.
     pub(super) fn list(self: &Rc<Self>, sockets: Vec<Socket>, reply: &Reply, wait: Duration) {
         let listing = Listing { rest: sockets.into_iter(), over: None };
-        let mut telling: Pin<Box<dyn Future<Output = ()>>> = match reply {
+        match reply {
             Reply::Sockets(gather) => {
-                let (shard, gather) = (Rc::clone(self), gather.clone());
-                Box::pin(async move {
+                let (shard, gather) = (Rc::clone(self), Arc::clone(gather));
+                self.begin(async move {
                     let tell = |part| gather.tell(Origin::Shard(shard.index), part);
                     listing.tell_here(&shard, tell).await;
-                })
+                });
             }
-            Reply::Peer(peer) => Box::pin(listing.tell_peer(Rc::clone(self), peer.clone(), wait)),
-            Reply::None | Reply::Acks(_) | Reply::Applied(_) => return,
-        };
-        let mut context = task::Context::from_waker(Waker::noop());
-        if telling.as_mut().poll(&mut context).is_pending() {
-            tasks::listing(&self.engine, telling);
+            Reply::Peer(peer) => self.begin(listing.tell_peer(Rc::clone(self), peer.clone(), wait)),
+            Reply::None | Reply::Acks(_) | Reply::Applied(_) => {}
         }
     }
 

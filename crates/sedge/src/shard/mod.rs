@@ -19,4 +19,5 @@ pub(crate) mod packets;
 mod run;
 pub(crate) mod server_side;
 mod slots;
+mod tasks;
 mod waiting;

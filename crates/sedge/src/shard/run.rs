@@ -17,7 +17,6 @@ use crate::core::socket::Socket;
 use crate::core::stage::{Context, HandlerFuture, LocalListener, Middleware, Stage, Subject};
 use crate::error::{ConnectError, ExtractError, Failure, Fault, HandlerError, HandlerErrorKind};
 use crate::limits::EVENTS_PER_TURN;
-use crate::tasks;
 
 /// How a call has begun.
 enum Started<F, T> {
@@ -91,7 +90,7 @@ impl LocalShard {
         let flight = Flight { shard: Rc::clone(self), counts };
         self.add_in_flight(1);
         let (subject, event) = (subject.clone(), Box::<str>::from(event));
-        tasks::handler(&self.engine, async move {
+        self.handler_waits(async move {
             let outcome = Guarded(future).await;
             match outcome {
                 Ok(Ok(())) => {}
