@@ -23,18 +23,6 @@ pub(super) enum Kind {
     Other(String),
 }
 
-/// What does not hold yet: where, and words of the finding. Only ever shrinks.
-const NOT_YET: [(&str, &str); 2] =
-    [("crates/sedge-cluster/", "import one another"), ("crates/sedge-cluster/", "tasks.rs")];
-
-impl Finding {
-    /// Whether it is known and being worked on.
-    pub(super) fn waits(&self) -> bool {
-        let text = self.to_string();
-        NOT_YET.iter().any(|(path, words)| self.path.starts_with(path) && text.contains(words))
-    }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.path, self.line)?;
