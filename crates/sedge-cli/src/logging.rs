@@ -5,11 +5,12 @@
 //! does not fit into its queue, is lost, counted, and told of in a line once there can be one again.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sedge_log::Throttle;
@@ -221,16 +222,24 @@ where
     }
 }
 
+/// Panics by their place in the code, of which there are only so many. Clients may be able to cause them.
+static PANICS: Mutex<BTreeMap<String, Throttle>> = Mutex::new(BTreeMap::new());
+
 fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    let mut places = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = places.entry(place.clone()).or_default().pass();
+    drop(places);
+    let Some(left_out) = due else { return };
+    let left_out = (left_out > 0).then_some(left_out);
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed");
     let words = panic.payload_as_str().unwrap_or("without words");
-    let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     if tracing::enabled!(Level::ERROR) {
         let backtrace = backtrace.as_ref().map(tracing::field::display);
-        tracing::error!(thread = name, place, backtrace, "panic: {words}");
+        tracing::error!(left_out, thread = name, place, backtrace, "panic: {words}");
     } else {
         say(&format!("sedge: thread {name} panicked at {place}: {words}"));
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{Folder, Sedge};
 use rustix::process::Signal;
-use sedge_testkit::{DEADLINE, RawHttp, SioClient, eventually, free_ports};
+use sedge_testkit::{DEADLINE, RawHttp, RawWs, SioClient, eventually, free_ports};
 
 /// Processes have to start on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -233,6 +233,23 @@ fn the_page_and_its_files_are_served_with_a_strict_policy() {
     for path in ["/nothing", "/CONTRACT.md", "/index.html", "/../Cargo.toml", "//chat.js"] {
         assert_eq!(http.get(path).status, 404, "{path}");
     }
+}
+
+/// nginx speaks HTTP/1.0 to servers unless it is told otherwise, and whoever set it up should know.
+#[test]
+fn a_websocket_in_http_1_0_is_served_with_a_warning() {
+    let server = Sedge::start(&[]);
+    let lines: String =
+        RawWs::handshake().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let mut http = RawHttp::connect(server.address);
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    http.send_bytes(format!("GET {target} HTTP/1.0\r\nhost: x\r\n{lines}\r\n").as_bytes());
+    let head = http.stream().read_until(b"\r\n\r\n").expect("an answer");
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    drop(http);
+    server.signal(Signal::TERM);
+    let log = server.wait().log;
+    assert!(log.contains("proxy_http_version 1.1"), "{log}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::process::geteuid;
 
 use crate::error::ClusterError;
@@ -238,11 +238,17 @@ pub(crate) fn hold(own: &Path) -> io::Result<Option<File>> {
     if local::is_abstract(own) {
         return Ok(None);
     }
-    let mut options = OpenOptions::new();
-    let file =
-        options.create(true).truncate(false).write(true).mode(0o600).open(own.join("lock"))?;
+    let file = open_lock(&own.join("lock"))?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
     Ok(Some(file))
+}
+
+/// Opens a file to be locked. Nothing else that may be there is followed or waited for.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600).custom_flags(flags);
+    options.open(path)
 }
 
 /// The directory at this path that is this user's alone: itself, or one inside. What is missing is made.
@@ -356,9 +362,7 @@ fn root_is_nobody() -> bool {
 
 fn take_lock(path: &Path) -> Result<File, Trouble> {
     let name = path.join("supervisor.lock");
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).mode(0o600);
-    let mut file = options.open(name)?;
+    let mut file = open_lock(&name)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -76,9 +76,9 @@ impl Handshake {
         pairs(self.query_string()).map(|(k, v)| (decode(k), decode(v)))
     }
 
-    /// The first value of one query parameter, decoded.
+    /// The value of one query parameter, decoded; the last one if it is repeated, as in the official server.
     pub fn query_param(&self, name: &str) -> Option<String> {
-        self.query().find(|(k, _)| k == name).map(|(_, v)| v)
+        self.query().filter(|(k, _)| k == name).last().map(|(_, v)| v)
     }
 
     /// The headers in order, each once; names in lower case. Empty if the configuration drops headers.

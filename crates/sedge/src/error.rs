@@ -206,7 +206,7 @@ impl ConnectError {
         match Value::from_serialize(data) {
             Ok(value) => self.data = Some(Box::new(value)),
             Err(error) => {
-                tracing::error!(%error, "the details of a connect error cannot be serialized");
+                sedge_log::error_rarely!(%error, "the details of a connect error cannot be serialized");
             }
         }
         self

@@ -157,3 +157,7 @@ impl Default for Limits {
         }
     }
 }
+
+/// Parameters of a handshake's query that other processes are shown. Names are compared with all before
+/// them, and a head has room for thousands; the limit of the `querystring` module of Node.js.
+pub(crate) const QUERY_PARAMETERS_MAX: usize = 1000;

@@ -266,7 +266,7 @@ impl Mesh {
     fn tell(&self, call: impl FnOnce(&dyn BusReceiver)) {
         let called = catch_unwind(AssertUnwindSafe(|| call(&*self.receiver)));
         if called.is_err() {
-            tracing::error!("the receiver of the bus has panicked; that message is lost");
+            sedge_log::error_rarely!("the receiver of the bus has panicked; that message is lost");
         }
     }
 }

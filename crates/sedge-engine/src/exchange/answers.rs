@@ -44,7 +44,10 @@ pub(crate) fn poll_answer(
 
 /// The answer to a request during which the application's code has panicked.
 pub(crate) fn panicked(words: &str) -> Answer {
-    tracing::error!(words, "a hook or the fallback service panicked; its client is answered 500");
+    sedge_log::error_rarely!(
+        words,
+        "a hook or the fallback service panicked; its client is answered 500"
+    );
     let mut answer = Answer::new(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new());
     // What else the client sends may belong to the upgrade or the body that came to nothing.
     answer.headers.append(CONNECTION, HeaderValue::from_static("close"));

@@ -32,6 +32,7 @@ impl ListenOptions {
 
     /// Lets a tower service, such as an axum `Router`, answer the requests for other paths. It runs
     /// on the shards' threads, so it must not block. Requests carry a [`PeerAddr`](crate::PeerAddr) extension.
+    /// It can have WebSockets of its own, which count as connections of the shard.
     pub fn fallback<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>

@@ -4,9 +4,9 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::routing::any;
 use sedge_engine::{Cors, ListenOptions};
 use sedge_testkit::requests::{Case, ask, cases};
-use sedge_testkit::{Endpoint, Form, Frame, PollingSession, RawHttp, RawWs, frame};
+use sedge_testkit::{DEADLINE, Endpoint, Form, Frame, PollingSession, RawHttp, RawWs, frame};
 
-use crate::common::{PATH, Server, V4_POLLING, V4_WEBSOCKET};
+use crate::common::{PATH, Server, V4_POLLING, V4_WEBSOCKET, wait};
 use crate::services::Host;
 
 /// Sends a request to `at` over a connection of this kind.
@@ -128,7 +128,12 @@ fn the_fallback_has_websockets_too() {
         assert_eq!(http.request("GET", "/nothing", &offer, b"").status, 404);
     }
     drop(http);
-    server.settle();
+    // An engine that ends does not wait for it.
+    let mut open = RawWs::connect(server.at(), "/own");
+    open.send("still here");
+    open.expect_text("still here");
+    wait(server.engine.close(DEADLINE));
+    open.expect_eof();
 }
 
 /// Browsers show scripts an answer of another origin only if it says so, and a refusal matters too.

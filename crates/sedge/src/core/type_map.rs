@@ -42,7 +42,10 @@ impl Drop for TypeMap {
     fn drop(&mut self) {
         for (_, value) in self.0.drain(..) {
             if let Err(words) = panics::catch(|| drop(value)) {
-                tracing::error!(words, "a value attached to a socket or server panicked in Drop");
+                sedge_log::error_rarely!(
+                    words,
+                    "a value attached to a socket or server panicked in Drop"
+                );
             }
         }
     }

@@ -61,7 +61,7 @@ impl Application for ShardApp {
 fn guard(session: Option<SessionKey>, call: impl FnOnce(&Rc<LocalShard>)) {
     LocalShard::with_current(|shard| {
         let Err(words) = panics::catch(|| call(shard)) else { return };
-        tracing::error!(?session, words, "a panic outside of handlers");
+        sedge_log::error_rarely!(?session, words, "a panic outside of handlers");
         if let Some(session) = session {
             let close = || shard.break_off(session, DisconnectReason::ForcedServerClose);
             let _ = panics::catch(close);

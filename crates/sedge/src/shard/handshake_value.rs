@@ -5,14 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sedge_protocol::socketio::Value;
 
 use crate::core::socket::Socket;
+use crate::limits::QUERY_PARAMETERS_MAX;
 
 /// `{headers, time, address, xdomain, secure, issued, url, query, auth}`.
 pub(crate) fn handshake_value(socket: &Socket) -> Value {
     let handshake = socket.handshake();
     let headers: Vec<(String, Value)> =
         handshake.headers().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    let query: Vec<(String, Value)> =
-        handshake.query().map(|(name, value)| (name, value.into())).collect();
+    let query = last_of_each(handshake.query());
     let issued = socket.connected_at().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let address = handshake.address().map(|address| address.ip().to_string());
     Value::from([
@@ -26,6 +26,19 @@ pub(crate) fn handshake_value(socket: &Socket) -> Value {
         ("query", Value::Object(query)),
         ("auth", socket.auth_value()),
     ])
+}
+
+/// The parameters of a query, each once: an object has no two keys of one name, and the official server
+/// takes the last value.
+fn last_of_each(pairs: impl Iterator<Item = (String, String)>) -> Vec<(String, Value)> {
+    let mut kept: Vec<(String, Value)> = Vec::new();
+    for (name, value) in pairs.take(QUERY_PARAMETERS_MAX) {
+        match kept.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value.into(),
+            None => kept.push((name, value.into())),
+        }
+    }
+    kept
 }
 
 /// A moment as JavaScript's `Date` prints it, in UTC.
@@ -59,6 +72,13 @@ fn date_text(time: SystemTime) -> String {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_repeated_parameter_is_one_key() {
+        let pairs = [("a", "1"), ("b", "2"), ("a", "3")];
+        let kept = last_of_each(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter());
+        assert_eq!(kept, [("a".to_owned(), "3".into()), ("b".to_owned(), "2".into())]);
+    }
 
     #[test]
     fn dates_look_like_javascript_s() {

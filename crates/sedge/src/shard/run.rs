@@ -129,11 +129,11 @@ impl LocalShard {
             if let Some((hook, socket)) = hook
                 && panics::catch(|| hook(socket, &error)).is_err()
             {
-                tracing::error!(event, "the hook for errors of handlers panicked");
+                sedge_log::error_rarely!(event, "the hook for errors of handlers panicked");
             }
         });
         if reported.is_err() {
-            tracing::error!(event, "the error of a handler panicked");
+            sedge_log::error_rarely!(event, "the error of a handler panicked");
         }
     }
 }
