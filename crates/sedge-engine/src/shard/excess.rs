@@ -1,4 +1,4 @@
-//! How much may wait for a client whose outbox is over its limit.
+//! How far what waits for a client may be over the limit, as [`slow`](super::slow) judges it.
 
 /// How far an outbox may be over its limit.
 #[derive(Default)]
