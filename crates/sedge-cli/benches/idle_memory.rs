@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between the two parts of a request, so that the server sees them one by one.
 const APART: Duration = Duration::from_millis(1);
 /// Nobody is woken by a heartbeat while memory is measured.
-const SERVE: [&str; 12] = [
+const SERVE: [&str; 13] = [
     "serve",
     "--listen=127.0.0.1:0",
     "--shards=1",
@@ -40,6 +40,7 @@ const SERVE: [&str; 12] = [
     "--ping-interval=10m",
     "--ping-timeout=10m",
     "--head-timeout=10m",
+    "--keep-alive-timeout=10m",
     "--log-level=error",
     "--connect-timeout=10m",
     "--http-compression=off",

@@ -36,6 +36,11 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
+    /// Whether a hook wants to see the request that an answer is for.
+    pub(crate) fn see_requests(&self) -> bool {
+        self.initial_headers.is_some() || self.headers.is_some() || self.connection_error.is_some()
+    }
+
     /// Erases an asynchronous closure. The future owns a share of the closure it runs, so the
     /// closure may lend it what it captured.
     pub(crate) fn allow_request<F>(hook: F) -> AllowRequest

@@ -71,13 +71,26 @@ pub(crate) const DEFAULT_CONNECTIONS_MAX: usize = 1 << 21;
 
 // HTTP.
 
-/// For a request head to arrive in full, counted from the accept or the previous response, so it
-/// also ends idle kept-alive connections. Half-open heads must not hold connections for long;
-/// a mobile client needs a few seconds at worst.
+/// For a request head to arrive in full, counted from the accept or its first byte. Half-open heads must
+/// not hold connections for long; a mobile client needs a few seconds at worst.
 pub(crate) const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For a request body to arrive in full: a megabyte at 300 kbit/s.
+/// For the next request on a kept-alive connection. Balancers keep idle connections for 60 s (AWS, nginx) and
+/// must be the ones to close them: a request that meets our close on its way is lost to a 502.
+pub(crate) const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// For a request body to arrive, and for an answer to be taken, before their rate counts: no honest client
+/// is that far from its rate.
 pub(crate) const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes a second of a request body or an answer, on an average, behind that grace: a tenth of what the
+/// slowest mobile networks give. Slower than this, a client holds memory and a connection for next to nothing.
+pub(crate) const DEFAULT_TRANSFER_RATE_MIN: usize = 500;
+
+/// Bytes of the answer to a poll, unless a single packet is larger: as much as one message may have by
+/// default. The rest waits for the next poll, in frames that all recipients of a broadcast share; an answer
+/// is a copy of its client's own.
+pub(crate) const POLL_ANSWER_MAX: usize = DEFAULT_MAX_PAYLOAD;
 
 /// Bytes of a request head: Node's limit, 16 KiB.
 pub(crate) const DEFAULT_HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -140,6 +153,17 @@ pub(crate) const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// How long a POST whose session is held waits before it looks whether the session has ended.
 pub(crate) const HELD_LOOK: Duration = Duration::from_secs(1);
+
+/// Turns of a shard's loop in which a connection that has reached the process is accepted, registered and read.
+pub(crate) const READ_TURNS: usize = 3;
+
+/// Shards one after the other by which a connection may come to its session's: the one that accepts, and the
+/// one that is given it.
+pub(crate) const ORDER_ROUNDS: usize = 2;
+
+/// How long a CLOSE waits for a GET that may have been sent before it. A shard reads what has arrived within
+/// a millisecond; one that is held up for longer must not hold up the others' clients.
+pub(crate) const ORDER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The longest that a shard without work sleeps: whoever watches its progress expects some every half
 /// second.

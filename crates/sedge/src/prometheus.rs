@@ -35,10 +35,11 @@ const fn counter<M>(name: &'static str, help: &'static str, value: fn(&M) -> u64
     Single { name, kind: Kind::Counter, help, value }
 }
 
-static ENGINE: [Single<EngineMetrics>; 10] = [
+static ENGINE: [Single<EngineMetrics>; 11] = [
     gauge("sedge_upgrade_probes", "WebSockets being tested for an upgrade.", |m| m.probes),
     gauge("sedge_polls_waiting", "Polling requests that wait for data.", |m| m.polls_waiting),
     gauge("sedge_outbox_bytes", "Bytes that wait to be sent.", |m| m.outbox_bytes),
+    gauge("sedge_answer_bytes", "Bytes of large poll answers being written.", |m| m.answer_bytes),
     counter("sedge_sessions_opened_total", "Sessions opened.", |m| m.opened),
     counter("sedge_messages_received_total", "Engine.IO messages received.", |m| m.messages_in),
     counter("sedge_messages_sent_total", "Engine.IO messages queued to be sent.", |m| {

@@ -73,7 +73,7 @@ const fn spec(
 }
 
 /// All options, in the order of the help.
-pub(crate) static OPTIONS: [Spec; 44] = [
+pub(crate) static OPTIONS: [Spec; 46] = [
     spec(
         LISTENING,
         "listen",
@@ -228,10 +228,24 @@ pub(crate) static OPTIONS: [Spec; 44] = [
     ),
     spec(
         LIMITS,
+        "keep-alive-timeout",
+        One("DURATION"),
+        Some("75s"),
+        "Close a connection without requests after so long; longer than the balancer in front",
+    ),
+    spec(
+        LIMITS,
         "body-timeout",
         One("DURATION"),
         Some("30s"),
-        "How long the body of a request may take",
+        "How long the body of a request or an answer may take before its rate counts",
+    ),
+    spec(
+        LIMITS,
+        "transfer-rate",
+        One("SIZE"),
+        Some("500"),
+        "The least of a body or an answer that a client must send or take in a second",
     ),
     spec(
         CLUSTER,

@@ -95,7 +95,9 @@ struct ServerSettings {
     outbox_limit: Size,
     slow_client_timeout: Duration,
     head_timeout: Duration,
+    keep_alive_timeout: Duration,
     body_timeout: Duration,
+    transfer_rate: Size,
 }
 
 /// One option as it is in effect.
@@ -139,7 +141,9 @@ impl Settings {
             .slow_client_timeout(own.slow_client_timeout)
             .head_timeout(own.head_timeout)
             .trusted_proxies(self.proxies())
-            .body_timeout(own.body_timeout);
+            .keep_alive_timeout(own.keep_alive_timeout)
+            .body_timeout(own.body_timeout)
+            .transfer_rate_min(own.transfer_rate.0);
         if let Shards::Count(count) = own.shards {
             builder = builder.shards(count);
         }
@@ -223,6 +227,7 @@ impl Settings {
             let name = spec.name.replace('-', "_");
             let library = match spec.name {
                 "outbox-limit" => "outbox_bytes_max",
+                "transfer-rate" => "transfer_rate_min",
                 "client-dir" => "serve_client",
                 "cors-origin" | "cors-credentials" => "cors",
                 _ => &name,
@@ -387,6 +392,8 @@ impl Reader<'_> {
         let (max_payload, outbox_limit) = (self.one("max-payload"), self.one("outbox-limit"));
         let slow_client_timeout = self.one("slow-client-timeout");
         let (head_timeout, body_timeout) = (self.one("head-timeout"), self.one("body-timeout"));
+        let keep_alive_timeout = self.one("keep-alive-timeout");
+        let transfer_rate = self.one("transfer-rate");
         if credentials == Some(true) && cors_origins.is_empty() {
             let name = self.typed.source("cors-credentials").name("cors-credentials");
             self.problems.push(format!("{name} has no effect without cors-origin"));
@@ -409,7 +416,9 @@ impl Reader<'_> {
             outbox_limit: outbox_limit?,
             slow_client_timeout: slow_client_timeout?,
             head_timeout: head_timeout?,
+            keep_alive_timeout: keep_alive_timeout?,
             body_timeout: body_timeout?,
+            transfer_rate: transfer_rate?,
         })
     }
 

@@ -55,7 +55,9 @@ pub struct ConfigBuilder {
     keep_handshake_headers: bool,
     proxies: Proxies,
     head_timeout: Duration,
+    keep_alive_timeout: Duration,
     body_timeout: Duration,
+    transfer_rate_min: usize,
     head_bytes_max: usize,
     headers_max: usize,
     outbox_bytes_max: usize,
@@ -105,7 +107,9 @@ impl Default for ConfigBuilder {
             keep_handshake_headers: true,
             proxies: Proxies::default(),
             head_timeout: limits::DEFAULT_HEAD_TIMEOUT,
+            keep_alive_timeout: limits::DEFAULT_KEEP_ALIVE_TIMEOUT,
             body_timeout: limits::DEFAULT_BODY_TIMEOUT,
+            transfer_rate_min: limits::DEFAULT_TRANSFER_RATE_MIN,
             head_bytes_max: limits::DEFAULT_HEAD_BYTES_MAX,
             headers_max: limits::DEFAULT_HEADERS_MAX,
             outbox_bytes_max: limits::DEFAULT_OUTBOX_BYTES_MAX,
@@ -310,18 +314,40 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a request head may take to arrive, counted from the accept or from the previous
-    /// response on the same connection, default 30 s. It therefore also ends connections that idle.
+    /// How long a request head may take to arrive, counted from its first byte, or from the accept on a
+    /// connection that has just been made; default 30 s. Then the connection is closed.
     pub fn head_timeout(mut self, timeout: Duration) -> Self {
         self.head_timeout = timeout;
         self
     }
 
-    /// How long a request body may take to arrive, default 30 s. A body that is late ends the session
-    /// as an aborted one does. On the engine's own listeners it is also how long an answer may make
-    /// no progress because the client does not read; then the connection is closed.
+    /// How long a connection may idle after an answer before it is closed, default 75 s
+    /// (`server.keepAliveTimeout`).
+    ///
+    /// Whatever stands in front must give up its idle connections first. Otherwise it sends a request just
+    /// as the connection is closed, and its client gets a 502. AWS load balancers and nginx's
+    /// `keepalive_timeout` towards upstreams have 60 s by default, Google's have 600 s, HAProxy
+    /// (`timeout http-keep-alive`) and Envoy (`idle_timeout`) what they are set to, an hour for Envoy.
+    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
+        self.keep_alive_timeout = timeout;
+        self
+    }
+
+    /// How long a request body may take to arrive, and an answer to be taken by its client, before
+    /// [`transfer_rate_min`](Self::transfer_rate_min) counts; default 30 s.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
+        self
+    }
+
+    /// How many bytes a second of a request body must arrive, on an average since its beginning and not
+    /// counting the first [`body_timeout`](Self::body_timeout); at least 1, default 500. A body that falls
+    /// behind is answered 408 and ends the session as an aborted one does.
+    ///
+    /// On the engine's own listeners it also holds for answers that the client does not read: the connection
+    /// is closed, and a session whose packets were in the answer ends as a slow consumer.
+    pub fn transfer_rate_min(mut self, bytes: usize) -> Self {
+        self.transfer_rate_min = bytes;
         self
     }
 
@@ -576,7 +602,9 @@ impl ConfigBuilder {
             keep_handshake_headers: self.keep_handshake_headers,
             proxies: self.proxies,
             head_timeout: self.head_timeout,
+            keep_alive_timeout: self.keep_alive_timeout,
             body_timeout: self.body_timeout,
+            transfer_rate_min: self.transfer_rate_min,
             head_bytes_max: self.head_bytes_max,
             headers_max: self.headers_max,
             outbox_bytes_max: self.outbox_bytes_max,
@@ -607,6 +635,7 @@ impl ConfigBuilder {
             ("ping_timeout", self.ping_timeout),
             ("upgrade_timeout", self.upgrade_timeout),
             ("head_timeout", self.head_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
             ("body_timeout", self.body_timeout),
             ("slow_client_timeout", self.slow_client_timeout),
             ("destroy_upgrade_timeout", self.destroy_upgrade_timeout),
@@ -628,6 +657,7 @@ impl ConfigBuilder {
     fn check_sizes(&self) -> Result<(), ConfigError> {
         let payload = self.max_payload;
         within("max_payload", payload, limits::MAX_PAYLOAD_MIN, limits::MAX_PAYLOAD_MAX)?;
+        within("transfer_rate_min", self.transfer_rate_min, 1, limits::MAX_PAYLOAD_MAX)?;
         let head = self.head_bytes_max;
         within("head_bytes_max", head, limits::HEAD_BYTES_MIN, limits::HEAD_BYTES_MAX)?;
         within("headers_max", self.headers_max, limits::HEADERS_MIN, self.head_bytes_max)?;

@@ -17,6 +17,7 @@ use crate::application::{Message, Transport};
 use crate::hooks::Hooks;
 use crate::http::client_files::ClientFiles;
 use crate::http::cors::CorsPolicy;
+use crate::net::pace::PaceLimit;
 use crate::net::passed::SiblingsHandle;
 use sedge_protocol::cookie::SetCookie;
 use sedge_protocol::request::forwarded::Proxies;
@@ -93,10 +94,14 @@ pub struct Local {
     pub(crate) keep_handshake_headers: bool,
     /// Who is believed when it says for whom it speaks.
     pub(crate) proxies: Proxies,
-    /// For a request head to arrive, idle time before it included.
+    /// For a request head to arrive.
     pub(crate) head_timeout: Duration,
-    /// For a request body to arrive.
+    /// For the next request on a connection.
+    pub(crate) keep_alive_timeout: Duration,
+    /// For a request body or an answer, before its rate counts.
     pub(crate) body_timeout: Duration,
+    /// Bytes a second of a request body or an answer.
+    pub(crate) transfer_rate_min: usize,
     /// Bytes of a request head.
     pub(crate) head_bytes_max: usize,
     /// Header lines of a request.
@@ -173,6 +178,13 @@ impl Config {
     /// The threads that serve connections.
     pub fn shards(&self) -> usize {
         self.local.shards
+    }
+}
+
+impl Local {
+    /// How slow a client may be.
+    pub(crate) fn pace(&self) -> PaceLimit {
+        PaceLimit { grace: self.body_timeout, rate_min: self.transfer_rate_min }
     }
 }
 

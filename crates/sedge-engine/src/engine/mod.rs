@@ -3,7 +3,7 @@
 pub(crate) mod inlet;
 pub(crate) mod tower;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::application::Application;
 use crate::config::Config;
-use crate::exchange::answers::poll_answer;
+use crate::exchange::order::let_others_read;
 use crate::lifeline::{Lifeline, ShardFailure};
 use crate::limits::LAST_POLL;
 use crate::panics;
@@ -342,7 +342,13 @@ async fn serve_commands<A: Application>(
                     }
                 }
             }
-            Command::AnswerPoll(sid) => worker.answer_poll(&sid),
+            Command::ReadAll(reply) => {
+                tasks::request(async move {
+                    let_others_read().await;
+                    // Who asked may have lost patience.
+                    let _ = reply.send(());
+                });
+            }
             Command::ReleaseRelays(count, reply) => {
                 let _ = reply.send(worker.relays.release(count));
             }
@@ -375,9 +381,8 @@ async fn serve_commands<A: Application>(
 
 async fn serve_forwarded<A: Application>(worker: Rc<Worker<A>>, forwarded: Forwarded) {
     let Forwarded { head, body, peer, mut reply } = forwarded;
-    let mut answering = pin!(worker.handle(head, body, peer));
     tokio::select! {
-        answer = poll_fn(|cx| poll_answer(answering.as_mut(), cx)) => {
+        answer = worker.handle(head, body, peer) => {
             let _ = reply.send(answer);
         }
         // The client has gone; dropping the handler reports it.

@@ -1,9 +1,5 @@
 //! A request under way, and how it is answered: refusals, and what every answer of a session carries.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, ORIGIN, SET_COOKIE, USER_AGENT, X_XSS_PROTECTION,
@@ -19,7 +15,6 @@ use crate::hooks::{ConnectionError, ErrorContext, RequestInfo};
 use crate::http::answer::{Answer, Headers, unavailable};
 use crate::http::head::Head;
 use crate::http::peer::Peer;
-use crate::panics;
 use crate::worker::Worker;
 
 /// A request under way: its head and its connection.
@@ -34,12 +29,29 @@ pub(crate) struct Exchange {
     pub(super) jsonp: Option<String>,
 }
 
-/// Polls what answers a request. If a hook of the application panics, that costs its request only.
-pub(crate) fn poll_answer(
-    answering: Pin<&mut impl Future<Output = Answer>>,
-    cx: &mut Context<'_>,
-) -> Poll<Answer> {
-    panics::poll(answering, cx).map(|answer| answer.unwrap_or_else(|words| panicked(&words)))
+impl Exchange {
+    /// What the answer depends on.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            origin: self.head.get(&ORIGIN),
+            looks_for_scripts: self.head.text_of(&USER_AGENT).is_some_and(looks_for_scripts),
+            exchange: Some(self),
+        }
+    }
+}
+
+/// What an answer depends on of its request.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) origin: Option<&'a [u8]>,
+    /// The browser looks for scripts in JSON and offers to repair the page.
+    pub(super) looks_for_scripts: bool,
+    /// All of it: there while a request is being read, later only if there are hooks that want to see it.
+    pub(super) exchange: Option<&'a Exchange>,
+}
+
+fn looks_for_scripts(agent: &str) -> bool {
+    agent.contains(";MSIE") || agent.contains("Trident/")
 }
 
 /// The answer to a request during which the application's code has panicked.
@@ -66,24 +78,39 @@ impl<A: Application> Worker<A> {
     }
 
     pub(crate) fn refuse(&self, head: &Head, peer: Peer, context: ErrorContext) -> Answer {
-        let config = &self.shard.0.config;
         let upgrade = head.is_upgrade();
-        let code = context.code();
-        self.shard.0.metrics.refused[code as usize].add(1);
-        tracing::debug!(%code, %context, "request refused");
-        let mut answer = Answer::from(if upgrade {
-            code.upgrade_response(context.refusal().as_deref())
-        } else {
-            code.polling_response(context.refusal().as_deref())
-        });
-        if let Some(hook) = &config.local.hooks.connection_error {
-            let client = peer.client(head, &config.local.proxies);
+        let mut answer = self.refusal(upgrade, &context);
+        if let Some(hook) = &self.shard.0.config.local.hooks.connection_error {
+            let client = peer.client(head, &self.shard.0.config.local.proxies);
             hook(&ConnectionError::new(context, head.target().to_owned(), client.address));
         }
         if !upgrade {
             self.apply_cors(head, &mut answer.headers);
         }
         answer
+    }
+
+    /// Refuses a GET that has waited.
+    pub(super) fn refuse_late(&self, facts: Facts<'_>, context: ErrorContext) -> Answer {
+        if let Some(exchange) = facts.exchange {
+            return self.refuse_exchange(exchange, context);
+        }
+        let mut answer = self.refusal(false, &context);
+        if let Some(cors) = &self.shard.0.config.local.cors {
+            cors.apply(facts.origin, &mut answer.headers);
+        }
+        answer
+    }
+
+    fn refusal(&self, upgrade: bool, context: &ErrorContext) -> Answer {
+        let code = context.code();
+        self.shard.0.metrics.refused[code as usize].add(1);
+        tracing::debug!(%code, %context, "request refused");
+        Answer::from(if upgrade {
+            code.upgrade_response(context.refusal().as_deref())
+        } else {
+            code.polling_response(context.refusal().as_deref())
+        })
     }
 
     /// The answer while the server is full, shutting down or cannot ask whom it should. Browsers show it to
@@ -116,7 +143,7 @@ impl<A: Application> Worker<A> {
     pub(super) fn plain(&self, exchange: &Exchange, status: StatusCode) -> Answer {
         let mut response = Answer::new(status, Bytes::new());
         response.headers.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        self.finish(exchange, &mut response, None);
+        self.finish(exchange.facts(), &mut response, None);
         response
     }
 
@@ -124,28 +151,29 @@ impl<A: Application> Worker<A> {
     /// response opens.
     pub(super) fn finish(
         &self,
-        exchange: &Exchange,
+        facts: Facts<'_>,
         response: &mut Answer,
         opened: Option<&SessionId>,
     ) {
-        let config = &self.shard.0.config;
+        let local = &self.shard.0.config.local;
         let headers = &mut response.headers;
         headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        // These browsers would otherwise look for scripts in JSON and offer to repair the page.
-        if let Some(agent) = exchange.head.text_of(&USER_AGENT)
-            && (agent.contains(";MSIE") || agent.contains("Trident/"))
-        {
+        if facts.looks_for_scripts {
             headers.append(X_XSS_PROTECTION, HeaderValue::from_static("0"));
         }
-        self.apply_cors(&exchange.head, headers);
+        if let Some(cors) = &local.cors {
+            cors.apply(facts.origin, headers);
+        }
         if let Some(sid) = opened
-            && let Some(cookie) = &config.local.cookie
+            && let Some(cookie) = &local.cookie
             && let Some(value) =
                 cookie.with(sid.text().as_str()).and_then(|text| HeaderValue::try_from(text).ok())
         {
             headers.append(SET_COOKIE, value);
         }
-        self.header_hooks(exchange, headers, opened.is_some());
+        if let Some(exchange) = facts.exchange {
+            self.header_hooks(exchange, headers, opened.is_some());
+        }
     }
 
     pub(super) fn header_hooks(&self, exchange: &Exchange, headers: &mut Headers, initial: bool) {

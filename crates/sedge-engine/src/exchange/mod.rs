@@ -3,7 +3,10 @@
 //! on the shard that owns the session.
 
 pub(crate) mod answers;
+pub(crate) mod handling;
+pub(crate) mod order;
 pub(crate) mod polling;
+pub(crate) mod posting;
 pub(crate) mod routing;
 pub(crate) mod siblings;
 pub(crate) mod upgrade;

@@ -1,38 +1,135 @@
-//! The polling transport: GETs that wait for packets and POSTs that bring them.
+//! GETs of the polling transport: they open sessions and wait for packets.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode};
-use sedge_protocol::engine::payload::{decode_v3_binary, decode_v3_text, decode_v4};
+use http::{HeaderValue, StatusCode};
 use sedge_protocol::engine::session::{Input, Refused};
-use sedge_protocol::engine::{Packet, PayloadError, Version, jsonp};
+use sedge_protocol::engine::{Version, jsonp};
 use sedge_protocol::sid::SessionId;
 use tokio::sync::oneshot;
 
-use super::answers::Exchange;
+use super::answers::{Exchange, Facts};
+use super::handling::{Handled, Later};
 use crate::application::{Application, SessionKey};
 use crate::handshake::Handshake;
+use crate::hooks::ErrorContext;
 use crate::http::answer::Answer;
-use crate::http::body::{BodyError, RequestBody};
-use crate::http::compress;
+use crate::http::compress::{self, Encoding};
 use crate::http::cors::add_vary;
-use crate::limits::HELD_LOOK;
-use crate::shard::Shard;
+use crate::limits::ONE_WRITE_MAX;
 use crate::shard::conn::{Conn, PollAnswer};
+use crate::shard::metrics::Unwritten;
 use crate::worker::Worker;
-use crate::worker::command::Command;
+
+/// A GET that waits for packets: what its answer needs of its request and its session. A server has one of
+/// these for each of its polling clients, so it keeps neither the request's head nor a buffer.
+pub(crate) struct Waiting<A: Application> {
+    /// `None` once it is answered. Dropped before that, the client has gone: then the session ends.
+    worker: Option<Rc<Worker<A>>>,
+    key: SessionKey,
+    answer: oneshot::Receiver<PollAnswer>,
+    kept: Kept,
+}
+
+/// What is kept of a request while it waits.
+struct Kept {
+    sid: SessionId,
+    encoding: Option<Encoding>,
+    looks_for_scripts: bool,
+    origin: Option<Box<[u8]>>,
+    jsonp: Option<Box<str>>,
+    /// All of it, where there are hooks that want to see it.
+    exchange: Option<Box<Exchange>>,
+}
+
+impl Kept {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            origin: self.origin.as_deref(),
+            looks_for_scripts: self.looks_for_scripts,
+            exchange: self.exchange.as_deref(),
+        }
+    }
+}
+
+impl<A: Application> Waiting<A> {
+    fn build(
+        &self,
+        worker: &Worker<A>,
+        answer: Result<PollAnswer, oneshot::error::RecvError>,
+    ) -> Answer {
+        let facts = self.kept.facts();
+        match answer {
+            Ok(answer) => {
+                let encoding = self.kept.encoding;
+                let form = Form { jsonp: self.kept.jsonp.as_deref(), encoding: &|| encoding };
+                worker.poll_response(self.key, facts, &form, answer, None)
+            }
+            // The session has ended without a last word.
+            Err(_) => {
+                let sid = self.kept.sid.text().as_str().to_owned();
+                worker.refuse_late(facts, ErrorContext::SessionIdUnknown(sid))
+            }
+        }
+    }
+}
+
+impl<A: Application> Waiting<A> {
+    /// Has it answered now: whoever carries it ends.
+    pub(crate) fn hurry(&self) {
+        if let Some(worker) = &self.worker {
+            let now = worker.shard.now();
+            worker
+                .shard
+                .with_state(|state, env| state.input(env, now, self.key, Input::GetHurried));
+        }
+    }
+}
+
+impl<A: Application> Future for Waiting<A> {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        let Some(worker) = self.worker.clone() else { return Poll::Pending };
+        let response = self.build(&worker, answer);
+        // Only now: if a hook has panicked, the client does not get what it waited for.
+        self.worker = None;
+        Poll::Ready(response)
+    }
+}
+
+impl<A: Application> Drop for Waiting<A> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.answer.close();
+            worker.get_failed(self.key, false);
+        }
+    }
+}
+
+/// The form in which a client wants the answer to its poll.
+struct Form<'a> {
+    /// The `j` parameter.
+    jsonp: Option<&'a str>,
+    /// Asked only of an answer that is worth compressing.
+    encoding: &'a dyn Fn() -> Option<Encoding>,
+}
 
 impl<A: Application> Worker<A> {
     /// Opens a session. In version 4 the response carries the OPEN packet and whatever the application
     /// sends at once; in version 3 OPEN alone, since clients of that age read nothing behind it.
-    pub(super) async fn open_polling(
-        self: Rc<Self>,
+    pub(super) fn open_polling(
+        self: &Rc<Self>,
         exchange: Exchange,
         handshake: Arc<Handshake>,
-    ) -> Answer {
+    ) -> Handled<A> {
         let sid = self.shard.new_sid();
         let open = self.open_frame(&sid, crate::Transport::Polling);
         let alone = (exchange.version == Version::V3).then(|| Conn::single(Version::V3, &open));
@@ -46,66 +143,38 @@ impl<A: Application> Worker<A> {
         match alone {
             Some(answer) => {
                 self.shard.0.metrics.bytes_out.add(answer.payload.body.len() as u64);
-                self.poll_response(&exchange, answer, Some(&sid))
+                self.answer_at_once(key, &exchange, answer, Some(&sid)).into()
             }
-            None => self.get(key, &exchange, Some(&sid)).await,
+            None => self.get(key, sid, exchange, true),
         }
     }
 
-    pub(super) async fn polling_request(
-        self: Rc<Self>,
+    /// `opens` says that the answer is that of the handshake.
+    pub(super) fn get(
+        self: &Rc<Self>,
         key: SessionKey,
+        sid: SessionId,
         exchange: Exchange,
-        body: RequestBody,
-    ) -> Answer {
-        match *exchange.head.method() {
-            Method::GET => self.get(key, &exchange, None).await,
-            Method::POST => self.post(key, &exchange, body).await,
-            // What the official server answers.
-            _ => self.plain(&exchange, StatusCode::INTERNAL_SERVER_ERROR),
-        }
-    }
-
-    async fn get(
-        &self,
-        key: SessionKey,
-        exchange: &Exchange,
-        opened: Option<&SessionId>,
-    ) -> Answer {
-        let waiting = match self.begin_get(key, exchange) {
-            Ok(waiting) => waiting,
-            Err(refused) => return self.refuse_session(exchange, refused),
+        opens: bool,
+    ) -> Handled<A> {
+        let mut answer = match self.begin_get(key, &exchange) {
+            Ok(answer) => answer,
+            Err(refused) => return self.refuse_session(&exchange, refused).into(),
         };
-        let mut guard = AbortGuard::new(&self.shard, key, || Input::GetAborted);
-        let response = match waiting.await {
-            Ok(answer) => self.poll_response(exchange, answer, opened),
-            // The session has ended without a last word.
-            Err(_) => self.refuse_session(exchange, Refused::Ended),
-        };
-        // Only now: if a hook has panicked, the client does not get what it waited for.
-        guard.disarm();
-        response
-    }
-
-    /// Has the GET of a session answered now, if one waits; on whichever shard it is.
-    pub(crate) fn answer_poll(&self, sid: &SessionId) {
-        let inner = &self.shard.0;
-        let Some(owner) = inner.codec.decode(sid) else { return };
-        let shard = usize::from(owner.shard);
-        if shard != inner.index {
-            // If its queue is full, the client has to wait as everybody does.
-            let _ = self
-                .shards
-                .get(shard)
-                .map(|shard| shard.sender.try_send(Command::AnswerPoll(*sid)));
-            return;
-        }
-        let now = self.shard.now();
-        self.shard.with_state(|state, env| {
-            if let Some(key) = state.find(sid) {
-                state.input(env, now, key, Input::GetHurried);
+        match answer.try_recv() {
+            Ok(answer) => {
+                let opened = opens.then_some(&sid);
+                self.answer_at_once(key, &exchange, answer, opened).into()
             }
-        });
+            Err(oneshot::error::TryRecvError::Closed) => {
+                self.refuse_session(&exchange, Refused::Ended).into()
+            }
+            Err(oneshot::error::TryRecvError::Empty) => {
+                let kept = self.keep(sid, exchange);
+                let worker = Some(Rc::clone(self));
+                Handled::Later(Later::Poll(Waiting { worker, key, answer, kept }))
+            }
+        }
     }
 
     fn begin_get(
@@ -124,14 +193,44 @@ impl<A: Application> Worker<A> {
         })
     }
 
-    fn poll_response(
+    fn keep(&self, sid: SessionId, exchange: Exchange) -> Kept {
+        let local = &self.shard.0.config.local;
+        let facts = exchange.facts();
+        let looks_for_scripts = facts.looks_for_scripts;
+        let origin = local.cors.as_ref().and(facts.origin).map(Into::into);
+        let compresses = local.http_compression.is_some();
+        let encoding = compresses.then(|| accepted_encoding(&exchange)).flatten();
+        let jsonp = exchange.jsonp.as_deref().map(Into::into);
+        let wanted = local.hooks.see_requests().then(|| Box::new(exchange));
+        Kept { sid, encoding, looks_for_scripts, origin, jsonp, exchange: wanted }
+    }
+
+    /// If a hook panics, the client does not get what was for it, and its session ends.
+    fn answer_at_once(
         &self,
+        key: SessionKey,
         exchange: &Exchange,
         answer: PollAnswer,
         opened: Option<&SessionId>,
     ) -> Answer {
+        let undelivered = Undelivered { worker: self, key };
+        let encoding = || accepted_encoding(exchange);
+        let form = Form { jsonp: exchange.jsonp.as_deref(), encoding: &encoding };
+        let response = self.poll_response(key, exchange.facts(), &form, answer, opened);
+        std::mem::forget(undelivered);
+        response
+    }
+
+    fn poll_response(
+        &self,
+        key: SessionKey,
+        facts: Facts<'_>,
+        form: &Form<'_>,
+        answer: PollAnswer,
+        opened: Option<&SessionId>,
+    ) -> Answer {
         let PollAnswer { payload, compressible } = answer;
-        let (mut body, content_type) = match &exchange.jsonp {
+        let (mut body, content_type) = match form.jsonp {
             Some(number) => (jsonp::encode_response(number, &payload.body), jsonp::CONTENT_TYPE),
             None => (payload.body, payload.content_type),
         };
@@ -139,173 +238,55 @@ impl<A: Application> Worker<A> {
         if let Some(compression) = &self.shard.0.config.local.http_compression
             && compressible
             && body.len() >= compression.threshold
-            && let Some(wanted) =
-                compress::negotiate(exchange.head.list(&ACCEPT_ENCODING).as_deref())
+            && let Some(wanted) = (form.encoding)()
             && let Some(compressed) = compress::compress(wanted, compression.level, &body)
         {
             body = compressed;
             encoding = Some(wanted);
         }
-        let mut response = Answer::new(StatusCode::OK, Bytes::from(body));
+        let body = if body.len() > ONE_WRITE_MAX {
+            Bytes::from_owner(Unwritten::new(body, &self.shard.0.metrics))
+        } else {
+            Bytes::from(body)
+        };
+        let mut response = Answer::new(StatusCode::OK, body);
+        response.delivers = Some(key);
         let headers = &mut response.headers;
         headers.append(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(encoding) = encoding {
             headers.insert(CONTENT_ENCODING, encoding.header_value());
             add_vary(headers, "Accept-Encoding");
         }
-        self.finish(exchange, &mut response, opened);
+        self.finish(facts, &mut response, opened);
         response
     }
 
-    async fn post(&self, key: SessionKey, exchange: &Exchange, body: RequestBody) -> Answer {
-        let begun = self
-            .shard
-            .with_state(|state, env| state.try_input(env, exchange.now, key, Input::Post));
-        if let Err(refused) = begun {
-            return self.refuse_session(exchange, refused);
-        }
-        let mut guard = AbortGuard::new(&self.shard, key, || Input::PostAborted);
-        let binary = exchange
-            .head
-            .get(&CONTENT_TYPE)
-            .is_some_and(|value| value.eq_ignore_ascii_case(b"application/octet-stream"));
-        if binary && exchange.version == Version::V4 {
-            // Dropping the guard ends the session.
-            return self.plain(exchange, StatusCode::BAD_REQUEST);
-        }
-        let config = &self.shard.0.config;
-        // Form encoding makes a JSONP body up to three times as long as its payload.
-        let limit = config.max_payload() * if exchange.jsonp.is_some() { 3 } else { 1 };
-        let bytes = match crate::http::body::read(body, limit, config.local.body_timeout).await {
-            Ok(bytes) => bytes,
-            Err(BodyError::TooLarge) => {
-                guard.disarm();
-                self.end_post(key);
-                return self.plain(exchange, StatusCode::PAYLOAD_TOO_LARGE);
-            }
-            Err(BodyError::TooSlow) => return self.plain(exchange, StatusCode::REQUEST_TIMEOUT),
-            Err(BodyError::Broken) => return self.plain(exchange, StatusCode::BAD_REQUEST),
-        };
-        self.shard.0.metrics.bytes_in.add(bytes.len() as u64);
-        if exchange.jsonp.is_some() {
-            match jsonp::decode_request(&bytes) {
-                Some(payload) if payload.len() > config.max_payload() => {
-                    guard.disarm();
-                    self.end_post(key);
-                    return self.plain(exchange, StatusCode::PAYLOAD_TOO_LARGE);
-                }
-                Some(payload) => self.take_text(key, exchange.version, &payload).await,
-                // The official server ignores a form without a payload.
-                None => {}
-            }
-        } else {
-            self.take_payload(key, exchange, binary, &bytes).await;
-        }
-        // A client whose handlers lag behind is not asked for more; see `Shard::hold`.
-        if self.shard.is_held(key) {
-            Box::pin(self.shard.released(key, config.local.body_timeout)).await;
-        }
-        // Also after a malformed payload, as the official server does: the session's end tells.
-        let mut response = Answer::new(StatusCode::OK, Bytes::from_static(b"ok"));
-        response.headers.append(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-        self.finish(exchange, &mut response, None);
-        guard.disarm();
-        self.end_post(key);
-        response
-    }
-
-    fn end_post(&self, key: SessionKey) {
+    /// The client of a GET, or of its answer, has gone, or reads it too slowly: the session ends, since what
+    /// was for it is lost.
+    pub(crate) fn get_failed(&self, key: SessionKey, too_slow: bool) {
         let now = self.shard.now();
-        self.shard.with_state(|state, env| state.input(env, now, key, Input::PostEnded));
-    }
-
-    async fn take_payload(&self, key: SessionKey, exchange: &Exchange, binary: bool, body: &Bytes) {
-        if binary {
-            return self.take_packets(key, decode_v3_binary(body)).await;
-        }
-        // Node reads such a body as a string, in which broken UTF-8 becomes U+FFFD.
-        self.take_text(key, exchange.version, &String::from_utf8_lossy(body)).await;
-    }
-
-    async fn take_text(&self, key: SessionKey, version: Version, text: &str) {
-        match version {
-            Version::V4 => self.take_packets(key, decode_v4(text)).await,
-            Version::V3 => self.take_packets(key, decode_v3_text(text)).await,
-        }
-    }
-
-    /// Takes all packets, but none while something holds the session: one body can have many more
-    /// than an application may have under way at a time. A client that has to wait for too long
-    /// cannot send heartbeats either, and their end is the end of the waiting.
-    async fn take_packets<'p>(
-        &self,
-        key: SessionKey,
-        mut packets: impl Iterator<Item = Result<Packet<'p>, PayloadError>>,
-    ) {
-        while self.take_until_held(key, &mut packets) {
-            // Boxed because it is rare and the future of every request would have to hold it.
-            Box::pin(self.shard.released(key, HELD_LOOK)).await;
-        }
-    }
-
-    /// Takes packets until something holds the session; returns whether there may be more.
-    fn take_until_held<'p>(
-        &self,
-        key: SessionKey,
-        packets: &mut impl Iterator<Item = Result<Packet<'p>, PayloadError>>,
-    ) -> bool {
-        let now = self.shard.now();
-        while !self.shard.is_held(key) {
-            let packet = match packets.next() {
-                Some(Ok(packet)) => packet,
-                Some(Err(_)) => {
-                    self.malformed(key);
-                    return false;
-                }
-                None => return false,
-            };
-            let data = self
-                .shard
-                .with_state(|state, env| state.input(env, now, key, Input::Packet(packet)));
-            if let Some(data) = data {
-                self.deliver(key, &data);
+        self.shard.with_state(|state, env| {
+            state.abort_get(env, key);
+            if too_slow {
+                state.too_slow(env, key);
             }
-        }
-        true
-    }
-
-    fn malformed(&self, key: SessionKey) {
-        let now = self.shard.now();
-        self.shard.with_state(|state, env| state.input(env, now, key, Input::Malformed));
+            state.input(env, now, key, Input::GetAborted);
+        });
     }
 }
 
-/// Reports a request whose connection broke before it was answered: hyper then drops the future.
-struct AbortGuard<'a> {
-    shard: &'a Shard,
+fn accepted_encoding(exchange: &Exchange) -> Option<Encoding> {
+    compress::negotiate(exchange.head.list(&ACCEPT_ENCODING).as_deref())
+}
+
+/// An answer that is being made.
+struct Undelivered<'a, A: Application> {
+    worker: &'a Worker<A>,
     key: SessionKey,
-    input: Option<fn() -> Input<'static>>,
 }
 
-impl<'a> AbortGuard<'a> {
-    fn new(shard: &'a Shard, key: SessionKey, input: fn() -> Input<'static>) -> AbortGuard<'a> {
-        AbortGuard { shard, key, input: Some(input) }
-    }
-
-    fn disarm(&mut self) {
-        self.input = None;
-    }
-}
-
-impl Drop for AbortGuard<'_> {
+impl<A: Application> Drop for Undelivered<'_, A> {
     fn drop(&mut self) {
-        if let Some(input) = self.input.take() {
-            let now = self.shard.now();
-            let key = self.key;
-            self.shard.with_state(|state, env| {
-                state.abort_get(env, key);
-                state.input(env, now, key, input());
-            });
-        }
+        self.worker.get_failed(self.key, false);
     }
 }

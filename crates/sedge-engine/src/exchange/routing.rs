@@ -14,9 +14,10 @@ use sedge_protocol::engine::session::Time;
 use sedge_protocol::sid::SessionId;
 
 use super::answers::Exchange;
+use super::handling::{Begun, Handled};
 use crate::application::{Application, SessionKey, Transport};
 use crate::handshake::Handshake;
-use crate::hooks::ErrorContext;
+use crate::hooks::{AllowRequestFuture, ErrorContext};
 use crate::http::answer::Answer;
 use crate::http::body::RequestBody;
 use crate::http::head::Head;
@@ -27,7 +28,7 @@ use crate::worker::command::send_request;
 /// The session a request is for.
 enum Target {
     New,
-    Existing(SessionKey),
+    Existing(SessionKey, SessionId),
     /// On another shard of this process.
     Elsewhere(usize),
     /// On another worker of this host.
@@ -35,50 +36,73 @@ enum Target {
 }
 
 impl<A: Application> Worker<A> {
-    /// Answers a request for the engine's path.
-    pub(crate) async fn handle(
-        self: Rc<Self>,
-        head: Head,
-        body: RequestBody,
-        peer: Peer,
-    ) -> Answer {
+    /// Looks at the head of a request for the engine's path, and answers it if that can be done at once.
+    pub(super) fn begin(self: &Rc<Self>, head: Head, body: RequestBody, peer: Peer) -> Begun<A> {
         if let Some(response) = self.before_routing(&head) {
-            return response;
+            return Begun::Handled(response.into());
         }
         let now = self.shard.now();
         let (transport, target) = match self.route(&head, now) {
             Ok(routed) => routed,
-            Err(context) => return self.refuse(&head, peer, context),
+            Err(context) => return Begun::Handled(self.refuse(&head, peer, context).into()),
         };
-        // What is rare is boxed: this future is moved for every request, so its size counts.
+        let worker = Rc::clone(self);
         if let Target::Elsewhere(shard) = target {
-            return Box::pin(send_request(&self.shards[shard], head, body, peer)).await;
+            let asked = async move { send_request(&worker.shards[shard], head, body, peer).await };
+            return Begun::Handled(Handled::later(asked));
         }
-        if let Target::Sibling(worker) = target {
-            return Box::pin(self.ask_sibling(worker, head, body, peer)).await;
+        if let Target::Sibling(to) = target {
+            let asked = async move { worker.ask_sibling(to, head, body, peer).await };
+            return Begun::Handled(Handled::later(asked));
         }
         let version = head.version();
         let base64 = head.request().target.base64();
         let jsonp = head.jsonp().map(str::to_owned);
         let exchange = Exchange { head, now, peer, version, base64, jsonp };
-        match (target, transport) {
-            (Target::Existing(key), Transport::Polling) => {
-                self.polling_request(key, exchange, body).await
+        Begun::Handled(match (target, transport) {
+            (Target::Existing(key, sid), Transport::Polling) => match *exchange.head.method() {
+                Method::GET => self.get(key, sid, exchange, false),
+                Method::POST => return self.post(key, exchange, body),
+                // What the official server answers.
+                _ => self.plain(&exchange, StatusCode::INTERNAL_SERVER_ERROR).into(),
+            },
+            (Target::Existing(key, _), Transport::WebSocket) => {
+                self.upgrade_session(key, &exchange).into()
             }
-            (Target::Existing(key), Transport::WebSocket) => self.upgrade_session(key, &exchange),
-            (_, transport) => Box::pin(self.open(transport, exchange)).await,
-        }
+            (_, transport) => self.open(transport, exchange),
+        })
     }
 
     /// Opens a session, if that is allowed.
-    async fn open(self: Rc<Self>, transport: Transport, exchange: Exchange) -> Answer {
-        match self.admit(&exchange).await {
-            Err(context) => self.refuse_exchange(&exchange, context),
-            Ok(_) if self.is_full() => self.unavailable(&exchange.head),
-            Ok(handshake) => match transport {
-                Transport::Polling => self.open_polling(exchange, handshake).await,
-                Transport::WebSocket => self.open_websocket(&exchange, handshake),
-            },
+    fn open(self: &Rc<Self>, transport: Transport, exchange: Exchange) -> Handled<A> {
+        let (handshake, asking) = match self.admit(&exchange) {
+            Ok(admitted) => admitted,
+            Err(context) => return self.refuse_exchange(&exchange, context).into(),
+        };
+        let Some(asking) = asking else {
+            return self.open_admitted(transport, exchange, handshake);
+        };
+        let worker = Rc::clone(self);
+        Handled::later(async move {
+            match asking.await {
+                Ok(()) => worker.open_admitted(transport, exchange, handshake).answer().await,
+                Err(text) => worker.refuse_exchange(&exchange, ErrorContext::Forbidden(text)),
+            }
+        })
+    }
+
+    fn open_admitted(
+        self: &Rc<Self>,
+        transport: Transport,
+        exchange: Exchange,
+        handshake: Arc<Handshake>,
+    ) -> Handled<A> {
+        if self.is_full() {
+            return self.unavailable(&exchange.head).into();
+        }
+        match transport {
+            Transport::Polling => self.open_polling(exchange, handshake),
+            Transport::WebSocket => self.open_websocket(&exchange, handshake).into(),
         }
     }
 
@@ -168,11 +192,14 @@ impl<A: Application> Worker<A> {
         if transport == Transport::Polling && previous != Transport::Polling {
             return Err(ErrorContext::TransportMismatch { transport, previous });
         }
-        Ok(Target::Existing(key))
+        Ok(Target::Existing(key, id))
     }
 
-    /// The checks for new sessions only: the version and the application's own.
-    async fn admit(&self, exchange: &Exchange) -> Result<Arc<Handshake>, ErrorContext> {
+    /// The checks for new sessions only: the version and the application's own, which takes its time.
+    fn admit(
+        &self,
+        exchange: &Exchange,
+    ) -> Result<(Arc<Handshake>, Option<AllowRequestFuture>), ErrorContext> {
         let config = &self.shard.0.config;
         if exchange.version == Version::V3 && !config.shared.allow_eio3 {
             return Err(ErrorContext::UnsupportedProtocolVersion(3));
@@ -182,11 +209,10 @@ impl<A: Application> Worker<A> {
             Arc::new(Handshake::new(&exchange.head, client.address, client.secure, keep_headers))
         };
         let kept = handshake(config.local.keep_handshake_headers);
-        let Some(allow) = &config.local.hooks.allow_request else { return Ok(kept) };
+        let Some(allow) = &config.local.hooks.allow_request else { return Ok((kept, None)) };
         let keeps = config.local.keep_handshake_headers;
         let asked = if keeps { Arc::clone(&kept) } else { handshake(true) };
-        allow(asked).await.map_err(ErrorContext::Forbidden)?;
-        Ok(kept)
+        Ok((kept, Some(allow(asked))))
     }
 
     fn is_full(&self) -> bool {

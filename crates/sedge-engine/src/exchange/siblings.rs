@@ -27,13 +27,36 @@ use crate::worker::Worker;
 use crate::worker::relay::Relay;
 use crate::worker::tunnel::Tunnel;
 
+/// Where on this host a session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On this shard; or nowhere, which is for this shard to say.
+    Here,
+    Shard(usize),
+    /// In another worker process.
+    Sibling(u8),
+}
+
 impl<A: Application> Worker<A> {
-    /// The sibling that a session belongs to, if it is one's.
-    pub(crate) fn sibling_for(&self, sid: Parameter<'_>) -> Option<u8> {
+    /// Where a session lives.
+    pub(crate) fn place_of(&self, sid: Parameter<'_>) -> Place {
         let inner = &self.shard.0;
-        inner.config.local.siblings.as_ref()?;
-        let sid = SessionId::parse(sid.value()?.as_bytes())?;
-        self.sibling_of(inner.codec.decode(&sid)?)
+        let local = &inner.config.local;
+        if self.shards.len() == 1 && local.siblings.is_none() {
+            return Place::Here;
+        }
+        let sid = sid.value().and_then(|sid| SessionId::parse(sid.as_bytes()));
+        let Some(owner) = sid.and_then(|sid| inner.codec.decode(&sid)) else { return Place::Here };
+        if let Some(sibling) = self.sibling_of(owner) {
+            return Place::Sibling(sibling);
+        }
+        let shard = usize::from(owner.shard);
+        let is_here = owner.node == local.node && owner.worker == local.worker;
+        if is_here && shard != inner.index && shard < self.shards.len() {
+            Place::Shard(shard)
+        } else {
+            Place::Here
+        }
     }
 
     /// The worker of this host that an owner names, if it is another one that can be reached.
@@ -137,11 +160,17 @@ impl<A: Application> Worker<A> {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let upgraded = hyper::upgrade::on(&mut response).await?;
             let ticket = Ticket::tunnel(self.shard.index(), upgraded);
-            return Ok(Answer { status, headers, body: Bytes::new(), ticket: Some(ticket) });
+            return Ok(Answer {
+                status,
+                headers,
+                body: Bytes::new(),
+                ticket: Some(ticket),
+                delivers: None,
+            });
         }
         // What waited for the client, and what base64 makes of it.
         let limit = self.shard.0.config.local.outbox_bytes_max.saturating_mul(2);
         let body = Limited::new(response.into_body(), limit).collect().await?.to_bytes();
-        Ok(Answer { status, headers, body, ticket: None })
+        Ok(Answer { status, headers, body, ticket: None, delivers: None })
     }
 }

@@ -9,6 +9,7 @@ use sedge_protocol::request::head::Invalid;
 
 use super::body::ResponseBody;
 use super::ticket::Ticket;
+use crate::application::SessionKey;
 
 /// An answer whose body is there in full.
 pub(crate) struct Answer {
@@ -17,6 +18,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// What becomes of the connection, if it is upgraded.
     pub(crate) ticket: Option<Ticket>,
+    /// The session whose packets it carries.
+    pub(crate) delivers: Option<SessionKey>,
 }
 
 /// Header lines in the order in which they are sent. They are few, so they are searched from the front.
@@ -27,7 +30,7 @@ impl Answer {
     pub(crate) fn new(status: StatusCode, body: Bytes) -> Answer {
         // Most have a type, a cache rule and up to two more.
         let headers = Headers(Vec::with_capacity(4));
-        Answer { status, headers, body, ticket: None }
+        Answer { status, headers, body, ticket: None, delivers: None }
     }
 
     /// The form that other crates understand, and what it cannot carry.
@@ -43,7 +46,7 @@ impl From<Response<Bytes>> for Answer {
     fn from(response: Response<Bytes>) -> Answer {
         let (parts, body) = response.into_parts();
         let headers = Headers::from_map(&parts.headers);
-        Answer { status: parts.status, headers, body, ticket: None }
+        Answer { status: parts.status, headers, body, ticket: None, delivers: None }
     }
 }
 

@@ -4,13 +4,14 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+
+use crate::net::pace::{Alarm, Pace, PaceLimit};
 
 /// Whatever went wrong in a body that is not the engine's.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -139,15 +140,15 @@ pub(crate) enum BodyError {
     TooLarge,
     /// The connection broke, or the framing of the body did.
     Broken,
-    /// The deadline passed.
+    /// It fell behind the least rate.
     TooSlow,
 }
 
-/// Reads a whole body, at most `limit` bytes, within `deadline`.
+/// Reads a whole body, at most `limit` bytes, at no less than this pace.
 pub(crate) async fn read(
     body: RequestBody,
     limit: usize,
-    deadline: Duration,
+    pace: PaceLimit,
 ) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge);
@@ -155,17 +156,16 @@ pub(crate) async fn read(
     if let RequestBody::Full(bytes) = body {
         return Ok(bytes.unwrap_or_default());
     }
-    let mut reading = Reading { body, limit, first: Bytes::new(), rest: BytesMut::new() };
-    // Most bodies have arrived with their head: then no timer is needed.
-    let at_once = poll_fn(|cx| match Pin::new(&mut reading).poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending => Poll::Ready(None),
-    });
-    if let Some(result) = at_once.await {
-        return result;
-    }
-    let in_time = Box::pin(tokio::time::timeout(deadline, reading));
-    in_time.await.map_err(|_| BodyError::TooSlow)?
+    let (first, rest) = (Bytes::new(), BytesMut::new());
+    let mut reading = Reading { body, limit, first, rest, pace: Pace::new() };
+    let mut alarm = Alarm::default();
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = Pin::new(&mut reading).poll(cx) {
+            return Poll::Ready(result);
+        }
+        alarm.poll(cx, reading.pace.deadline(pace)).map(|()| Err(BodyError::TooSlow))
+    })
+    .await
 }
 
 /// A body on its way in.
@@ -175,6 +175,7 @@ struct Reading {
     /// The only piece of most bodies is not copied.
     first: Bytes,
     rest: BytesMut,
+    pace: Pace,
 }
 
 impl Future for Reading {
@@ -188,6 +189,7 @@ impl Future for Reading {
             if this.first.len() + this.rest.len() + data.len() > this.limit {
                 return Poll::Ready(Err(BodyError::TooLarge));
             }
+            this.pace.advance(data.len());
             if this.first.is_empty() && this.rest.is_empty() {
                 this.first = data;
                 continue;

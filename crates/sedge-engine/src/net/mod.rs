@@ -2,5 +2,6 @@
 //! what the bytes mean.
 
 pub(crate) mod io;
+pub(crate) mod pace;
 pub(crate) mod passed;
 pub(crate) mod timed_io;

@@ -1,41 +1,36 @@
-//! The stream under an HTTP connection, with deadlines: for request heads to arrive, which also ends
-//! idle kept-alive connections, and for answers to be taken.
-//!
-//! hyper can watch over heads itself, but sets a timer for every request. Here a connection has one,
-//! and none at all if its only request becomes a WebSocket at once.
+//! The stream under hyper, with deadlines: for a request to begin, for its head to be complete, and for
+//! answers to be taken. hyper can watch over heads itself, but sets a timer for every request.
 
-use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::io::Io;
-
-/// Looks at a connection in the time of one head timeout. A connection is given up after the last
-/// of them in a row that saw nothing happen, so at the latest after one more.
-const LOOKS: u32 = 4;
+use super::pace::{Alarm, Pace, PaceLimit};
+use crate::config::Local;
 
 /// A stream that fails when its client is too slow.
 pub(crate) struct TimedIo {
     io: Io,
     activity: Activity,
     is_watched: bool,
+    keep_alive_timeout: Duration,
     head_timeout: Duration,
-    write_timeout: Duration,
-    /// Until the next look for new requests; from the first time that nothing is there to read.
-    next_look: Option<Pin<Box<Sleep>>>,
-    /// Requests begun until the last look.
+    pace: PaceLimit,
+    alarm: Alarm,
+    /// Of the head that is awaited.
+    deadline: Instant,
+    head_has_begun: bool,
+    /// Requests begun until then.
     begun: u32,
-    /// Looks in a row at which nothing had happened.
-    in_vain: u32,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first write that had to wait until all is written.
+    stalled: Option<(Pace, Alarm)>,
 }
 
 /// What the HTTP server tells of its requests. One thread at a time does, so nothing is ordered by it.
@@ -49,21 +44,22 @@ struct Counts {
 }
 
 /// A request under way, until it is dropped.
-pub(crate) struct UnderWay<'a>(&'a Counts);
+pub(crate) struct UnderWay(Activity);
 
 impl Activity {
     /// The head of a request is complete.
-    pub(crate) fn begin(&self) -> UnderWay<'_> {
+    pub(crate) fn begin(&self) -> UnderWay {
         add(&self.0.begun, 1);
         add(&self.0.under_way, 1);
-        UnderWay(&self.0)
+        UnderWay(self.clone())
     }
 
     pub(crate) fn is_busy(&self) -> bool {
         self.0.under_way.load(Ordering::Relaxed) > 0
     }
 
-    fn begun(&self) -> u32 {
+    /// The requests so far.
+    pub(crate) fn begun(&self) -> u32 {
         self.0.begun.load(Ordering::Relaxed)
     }
 }
@@ -73,24 +69,25 @@ fn add(count: &AtomicU32, change: u32) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(change), Ordering::Relaxed);
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        add(&self.0.under_way, u32::MAX);
+        add(&self.0.0.under_way, u32::MAX);
     }
 }
 
 impl TimedIo {
-    /// `head_timeout` is for a head, `write_timeout` for a write to make any progress.
-    pub(crate) fn new(io: Io, head_timeout: Duration, write_timeout: Duration) -> TimedIo {
+    pub(crate) fn new(io: Io, local: &Local) -> TimedIo {
         TimedIo {
             io,
-            is_watched: true,
             activity: Activity::default(),
-            head_timeout,
-            write_timeout,
-            next_look: None,
+            is_watched: true,
+            head_has_begun: true,
+            keep_alive_timeout: local.keep_alive_timeout,
+            head_timeout: local.head_timeout,
+            pace: local.pace(),
+            alarm: Alarm::default(),
+            deadline: Instant::now() + local.head_timeout,
             begun: 0,
-            in_vain: 0,
             stalled: None,
         }
     }
@@ -101,50 +98,33 @@ impl TimedIo {
 
     /// Leaves the client all the time in the world: the stream is no HTTP any more.
     pub(crate) fn unwatch(&mut self) {
-        (self.is_watched, self.next_look, self.stalled) = (false, None, None);
-    }
-
-    /// See [`Io::is_half_closed`].
-    pub(crate) fn is_half_closed(&self) -> bool {
-        self.io.is_half_closed()
-    }
-
-    /// Whether it is a Unix socket, as those are that a sibling carries.
-    pub(crate) fn is_unix(&self) -> bool {
-        matches!(self.io, Io::Unix(_))
+        (self.is_watched, self.alarm, self.stalled) = (false, Alarm::default(), None);
     }
 
     pub(crate) fn into_inner(self) -> Io {
         self.io
     }
 
-    /// Fails if no request has come for too long; otherwise has the task woken for the next look.
-    fn look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let period = self.head_timeout / LOOKS;
-        let sleep = self.next_look.get_or_insert_with(|| Box::pin(tokio::time::sleep(period)));
-        while sleep.as_mut().poll(cx).is_ready() {
-            let begun = self.activity.begun();
-            if begun != self.begun || self.activity.is_busy() || self.stalled.is_some() {
-                (self.begun, self.in_vain) = (begun, 0);
-            } else {
-                self.in_vain += 1;
-            }
-            if self.in_vain >= LOOKS {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            sleep.as_mut().reset(Instant::now() + period);
+    /// Fails if no head has come for too long; otherwise has the task woken then.
+    fn watch_heads(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_busy() || !self.is_watched {
+            return Poll::Pending;
         }
-        Poll::Pending
+        let begun = self.activity.begun();
+        if begun != self.begun {
+            (self.begun, self.head_has_begun) = (begun, false);
+            self.deadline = Instant::now() + self.keep_alive_timeout;
+        }
+        self.alarm.poll(cx, self.deadline).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() || !self.is_watched {
-            self.stalled = None;
-            return poll;
+    fn watch_writes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_watched {
+            return Poll::Pending;
         }
-        let timeout = self.write_timeout;
-        let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        sleep.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let limit = self.pace;
+        let (pace, alarm) = self.stalled.get_or_insert_with(|| (Pace::new(), Alarm::default()));
+        alarm.poll(cx, pace.deadline(limit)).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -155,26 +135,57 @@ impl AsyncRead for TimedIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
-        if poll.is_ready() || !self.is_watched { poll } else { self.look(cx) }
+        if poll.is_pending() {
+            return self.watch_heads(cx);
+        }
+        if !self.activity.is_busy() && !std::mem::replace(&mut self.head_has_begun, true) {
+            self.begun = self.activity.begun();
+            self.deadline = Instant::now() + self.head_timeout;
+        }
+        poll
     }
 }
 
 impl AsyncWrite for TimedIo {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.watch(cx, poll)
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.io).poll_write_vectored(cx, bufs) {
+            Poll::Ready(result) => {
+                if let (Ok(written), Some((pace, _))) = (&result, &mut self.stalled) {
+                    pace.advance(*written);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.watch_writes(cx).map(|late| late.map(|()| 0)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.io).poll_flush(cx);
-        self.watch(cx, poll)
+        if poll.is_pending() {
+            return self.watch_writes(cx);
+        }
+        self.stalled = None;
+        poll
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

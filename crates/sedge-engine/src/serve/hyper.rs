@@ -1,17 +1,17 @@
-//! Requests that hyper reads: those that [`native`](super::native) does not, and all that follow on their
-//! connection.
+//! Requests that hyper reads: those that [`native`](super::native) does not.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,32 +19,43 @@ use hyper_util::rt::TokioIo;
 use sedge_protocol::request::head::Invalid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::screen::Screen;
+use super::screen::{Behind, Screen};
 use crate::application::Application;
 use crate::config::Local;
 use crate::exchange::answers::panicked;
 use crate::http::answer::{Answer, no_request, not_found};
-use crate::http::body::{RequestBody, ResponseBody};
+use crate::http::body::{BoxError, RequestBody, ResponseBody};
 use crate::http::encode::encode;
 use crate::http::head::{Head, RawHead};
 use crate::http::peer::{Peer, PeerAddr};
 use crate::limits::{LINGER_BYTES_MAX, UNREAD_REQUEST_TIMEOUT};
 use crate::net::io::Io;
-use crate::net::timed_io::TimedIo;
+use crate::net::timed_io::{TimedIo, UnderWay};
 use crate::panics;
 use crate::worker::Worker;
 use crate::worker::command::Upgraded;
 use crate::worker::listen::ListenerContext;
 
-/// Serves the requests that [`native`] does not, and all that follow on the connection, of which `read`
-/// has been read.
-pub(super) async fn serve_by_hyper<A: Application>(
+/// How it ended.
+pub(super) enum End {
+    /// The client has gone, or all is said.
+    Gone,
+    /// All requests so far are answered; this was read of the next one.
+    Answered(Io, Bytes),
+    /// The connection is a WebSocket.
+    Upgraded(Upgraded),
+}
+
+/// Has hyper answer what comes next on a connection, of which `read` has been read, and takes it back as soon
+/// as it is idle: hyper's buffers and state take twenty times what an idle connection needs.
+pub(super) async fn serve<A: Application>(
     worker: &Rc<Worker<A>>,
-    io: TimedIo,
+    io: Io,
     read: Bytes,
     peer: Peer,
-    context: Arc<ListenerContext>,
-) -> Option<Upgraded> {
+    context: &Arc<ListenerContext>,
+) -> End {
+    let io = TimedIo::new(io, &worker.shard.0.config.local);
     let activity = &io.activity();
     let (screen, behind, closed) =
         Screen::new(io, &read, super::head_limits(&worker.shard.0.config));
@@ -52,14 +63,13 @@ pub(super) async fn serve_by_hyper<A: Application>(
     // The answer to a WebSocket's handshake: it is written without hyper.
     let handshake: &RefCell<Option<Answer>> = &RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
-        let (worker, context, behind) = (Rc::clone(worker), Arc::clone(&context), behind.clone());
+        let (worker, context, behind) = (Rc::clone(worker), Arc::clone(context), behind.clone());
         let head = behind.next_head();
         async move {
-            let request_under_way = activity.begin();
+            let under_way = activity.begin();
             let serving = pin!(serve_request(worker, head, request, peer, &context));
             let served = panics::run(serving).await;
             let served = served.unwrap_or_else(|words| Served::Answer(panicked(&words)));
-            drop(request_under_way);
             let response = match served {
                 Served::Answer(answer) if answer.ticket.is_some() => {
                     handshake.replace(Some(answer));
@@ -70,36 +80,69 @@ pub(super) async fn serve_by_hyper<A: Application>(
                 Served::Response(response) => response,
             };
             behind.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| Answering { body, _under_way: under_way }))
         }
     });
     let connection =
         builder(&worker.shard.0.config.local).serve_connection(TokioIo::new(screen), service);
     let mut connection = pin!(connection.with_upgrades());
+    let is_idle = || activity.begun() > 0 && !activity.is_busy() && behind.is_idle();
     let ended = poll_fn(|cx| match connection.as_mut().poll(cx) {
         Poll::Pending if handshake.borrow().is_some() && behind.is_flushed() => Poll::Ready(None),
+        Poll::Pending if is_idle() => Poll::Ready(None),
         polled => polled.map(Some),
     });
     match ended.await {
-        None => {
-            let mut answer = handshake.take()?;
-            let ticket = answer.ticket.take()?;
-            let (io, early) = behind.take()?;
-            Some(Upgraded { ticket, io, answer: encode(&answer).into(), early })
-        }
+        None => taken_back(handshake.take(), &behind),
         // It belongs to the fallback service now, and counts as long as that has it.
         Some(Ok(())) if behind.is_switched() => {
             let _ = closed.await;
-            None
+            End::Gone
         }
         Some(Ok(())) => {
-            end(behind.take()?.0).await;
-            None
+            if let Some((io, _)) = behind.take() {
+                end(io).await;
+            }
+            End::Gone
         }
         Some(Err(error)) => {
             tracing::debug!(%error, ?peer, "HTTP connection failed");
-            None
+            End::Gone
         }
+    }
+}
+
+/// Takes the connection from under hyper, which has nothing to do with it.
+fn taken_back(handshake: Option<Answer>, behind: &Behind) -> End {
+    let Some((io, early)) = behind.take() else { return End::Gone };
+    let Some(mut answer) = handshake else { return End::Answered(io, early) };
+    let Some(ticket) = answer.ticket.take() else { return End::Gone };
+    End::Upgraded(Upgraded { ticket, io, answer: encode(&answer).into(), early })
+}
+
+/// The body of an answer. The request is under way until it is sent.
+struct Answering {
+    body: ResponseBody,
+    _under_way: UnderWay,
+}
+
+impl Body for Answering {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -111,8 +154,8 @@ fn builder(local: &Local) -> http1::Builder {
         .max_buf_size(local.head_bytes_max)
         // There are clients that compare names exactly.
         .title_case_headers(true)
-        // One buffer per response costs less than the kernel's handling of a vector of two.
-        .writev(false);
+        // Otherwise hyper copies bodies, and how much of an answer is unwritten would be its secret.
+        .writev(true);
     if local.headers_max != crate::limits::DEFAULT_HEADERS_MAX {
         builder.max_headers(local.headers_max);
     }

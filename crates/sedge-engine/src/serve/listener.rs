@@ -10,15 +10,12 @@ use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
-use super::hyper::{end, serve_by_hyper};
-use super::native::{self, End};
+use super::connection::{Connection, ConnectionTask, Counted};
 use crate::application::Application;
 use crate::http::peer::Peer;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG};
 use crate::net::io::{Io, PassedStream};
 use crate::net::passed::Passed;
-use crate::net::timed_io::TimedIo;
-use crate::shard::Shard;
 use crate::tasks;
 use crate::worker::Worker;
 use crate::worker::command::least_loaded;
@@ -135,7 +132,9 @@ fn spawn_connection<A: Application>(
             match tokio::time::timeout(deadline, accept).await {
                 Ok(Ok(stream)) => {
                     let (io, peer) = (Io::Other(Box::new(stream)), Peer { secure: true, ..peer });
-                    serve_connection(worker, counted, io, peer, read, context).await;
+                    let connection = Connection::new(worker, counted, io, peer, read, context);
+                    // On a task of its own, since this one has the size of a TLS handshake.
+                    tasks::connection(ConnectionTask::new(connection));
                 }
                 Ok(Err(error)) => tracing::debug!(%error, ?peer, "TLS handshake failed"),
                 Err(_) => {}
@@ -143,58 +142,6 @@ fn spawn_connection<A: Application>(
         });
         return;
     }
-    tasks::connection(serve_connection(worker, counted, io, peer, read, context));
-}
-
-/// A connection that the shard has, until this is dropped: however it ends, it is not counted any more.
-struct Counted(Shard);
-
-impl Counted {
-    fn new(shard: &Shard) -> Counted {
-        shard.0.metrics.connections_http.add(1);
-        Counted(shard.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.0.metrics.connections_http.sub(1);
-    }
-}
-
-/// Serves the requests of one connection until it ends or becomes a WebSocket.
-async fn serve_connection<A: Application>(
-    worker: Rc<Worker<A>>,
-    counted: Counted,
-    io: Io,
-    peer: Peer,
-    read: Bytes,
-    context: Arc<ListenerContext>,
-) {
-    let local = &worker.shard.0.config.local;
-    let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
-    let upgraded = match native::serve(&worker, io, peer, read).await {
-        End::Gone => None,
-        End::Answered(io) => {
-            end(io).await;
-            None
-        }
-        // Boxed because it is large and most connections get on without.
-        End::Other { io, read } => Box::pin(serve_by_hyper(&worker, io, read, peer, context)).await,
-        End::Upgraded(upgraded) => Some(upgraded),
-        End::Foreign { owner, io, read } => {
-            match Box::pin(worker.pass(owner, io.into_inner(), peer, read)).await {
-                Ok(()) | Err(None) => None,
-                // The client is told why: hyper's way tries once more and answers.
-                Err(Some((io, read))) => {
-                    let io = TimedIo::new(io, local.head_timeout, local.body_timeout);
-                    Box::pin(serve_by_hyper(&worker, io, read, peer, context)).await
-                }
-            }
-        }
-    };
-    drop(counted);
-    if let Some(upgraded) = upgraded {
-        worker.settle(upgraded);
-    }
+    let connection = Connection::new(worker, counted, io, peer, read, context);
+    tasks::connection(ConnectionTask::new(connection));
 }

@@ -1,9 +1,10 @@
 //! Connections, from their acceptance to the requests they bring: [`listener`] spreads them over the shards,
-//! [`native`] and [`hyper`] read their requests, the latter through a [`screen`].
+//! [`connection`] is one of them, and [`native`] and [`hyper`] read its requests, the latter through a [`screen`].
 
-pub(crate) mod hyper;
+mod connection;
+mod hyper;
 pub(crate) mod listener;
-pub(crate) mod native;
+mod native;
 mod screen;
 
 use sedge_protocol::request::head::Limits;

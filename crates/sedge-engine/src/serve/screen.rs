@@ -7,7 +7,7 @@
 //! body and no more, so that nothing is lost when the connection becomes a WebSocket.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -121,6 +121,13 @@ impl Behind {
     /// Whether all that hyper has written is on its way.
     pub(super) fn is_flushed(&self) -> bool {
         lock(&self.0).is_flushed
+    }
+
+    /// Whether hyper has nothing to do: all that was read of a head, or nothing, waits for more.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = lock(&self.0);
+        let is_between = matches!(state.stage, Stage::Head) && state.ready.is_empty();
+        is_between && state.heads.is_empty() && state.is_flushed
     }
 
     /// Takes the stream away from hyper, and what was read behind the last request.
@@ -272,6 +279,27 @@ impl AsyncWrite for Screen {
         let written = ready!(Pin::new(io).poll_write(cx, &head))?;
         state.is_switching = written < buf.len();
         Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        {
+            let mut state = lock(&self.shared);
+            state.is_flushed = false;
+            let switching = state.is_switching;
+            if let Some(io) = state.io.as_mut().filter(|_| !switching) {
+                return Pin::new(io).poll_write_vectored(cx, bufs);
+            }
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        self.poll_write(cx, first.map_or(&[], |buf| buf))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        lock(&self.shared).io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,9 +12,9 @@ use sedge_protocol::ws::{CloseCode, MessageReader, Opcode, split};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 
+use super::excess::Excess;
 use super::frames::Dialect;
 use super::outbox::Outbox;
-use super::slow::Excess;
 use crate::application::Transport;
 use crate::limits::{CROWD_MAX, GATHER_MAX, VECTOR_MAX};
 use crate::net::io::Io;
@@ -36,6 +36,8 @@ pub(crate) struct Conn {
     pub(crate) told: bool,
     /// Reasons not to read from the client at present; see [`Shard::hold`](super::Shard::hold).
     pub(crate) holds: u16,
+    /// Of the POST that waits until nothing holds the session any more; boxed because it is rare.
+    pub(crate) held: Option<Box<Waker>>,
     /// How far the outbox may be over its limit, while it is.
     pub(crate) excess: Excess,
 }
@@ -227,6 +229,7 @@ impl Conn {
             dirty: false,
             told: false,
             holds: 0,
+            held: None,
             excess: Excess::default(),
         }
     }
@@ -274,12 +277,19 @@ impl Conn {
         }
     }
 
-    /// Takes everything out of the outbox as one polling body.
-    pub(crate) fn drain(&mut self) -> PollAnswer {
-        let base64 = matches!(&self.carrier, Carrier::Polling(polling) if polling.base64 || polling.get_base64);
+    /// Takes packets out of the outbox as one polling body: as many as `limit` bytes hold, one at least.
+    pub(crate) fn drain(&mut self, limit: usize) -> PollAnswer {
+        let base64 = match &self.carrier {
+            Carrier::Polling(polling) => polling.base64 || polling.get_base64,
+            Carrier::WebSocket(_) => false,
+        };
         let mut encoder = PayloadEncoder::new(self.dialect.version, !base64);
-        while let Some(frame) = self.outbox.pop() {
-            push_frame(&mut encoder, &frame);
+        while let Some(packet) = self.outbox.front().and_then(|frame| packet_of(frame)) {
+            if !encoder.is_empty() && !encoder.fits(packet, limit) {
+                break;
+            }
+            encoder.push(packet);
+            self.outbox.pop();
         }
         PollAnswer { payload: encoder.finish(), compressible: self.outbox.take_compressible() }
     }
@@ -287,7 +297,9 @@ impl Conn {
     /// A polling body with one text packet, framed, that never stood in the outbox.
     pub(crate) fn single(version: Version, frame: &[u8]) -> PollAnswer {
         let mut encoder = PayloadEncoder::new(version, false);
-        push_frame(&mut encoder, frame);
+        if let Some(packet) = packet_of(frame) {
+            encoder.push(packet);
+        }
         PollAnswer { payload: encoder.finish(), compressible: false }
     }
 
@@ -306,8 +318,7 @@ impl Conn {
     }
 }
 
-fn push_frame(encoder: &mut PayloadEncoder, frame: &[u8]) {
-    if let Some((opcode, _, data)) = split(frame) {
-        encoder.push(WirePacket { binary: opcode == Opcode::Binary, data });
-    }
+/// The packet in a frame of an outbox.
+fn packet_of(frame: &[u8]) -> Option<WirePacket<'_>> {
+    split(frame).map(|(opcode, _, data)| WirePacket { binary: opcode == Opcode::Binary, data })
 }

@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use sedge_protocol::engine::Version;
@@ -148,11 +148,15 @@ impl Shard {
     pub fn release(&self, session: SessionKey) {
         if let Some(conn) = self.0.state.borrow_mut().conn(session) {
             conn.holds = conn.holds.saturating_sub(1);
-            if conn.holds == 0
-                && let conn::Carrier::WebSocket(websocket) = &conn.carrier
-                && let Some(waker) = &websocket.waker
-            {
-                waker.wake_by_ref();
+            if conn.holds == 0 {
+                if let conn::Carrier::WebSocket(websocket) = &conn.carrier
+                    && let Some(waker) = &websocket.waker
+                {
+                    waker.wake_by_ref();
+                }
+                if let Some(waker) = conn.held.take() {
+                    waker.wake();
+                }
             }
         }
     }
@@ -164,10 +168,16 @@ impl Shard {
 
     /// Waits until nothing holds the session, at most this long.
     pub(crate) async fn released(&self, session: SessionKey, at_most: Duration) {
-        let end = Instant::now() + at_most;
-        while self.is_held(session) && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let released = poll_fn(|cx| {
+            match self.0.state.borrow_mut().conn(session).filter(|conn| conn.holds > 0) {
+                Some(conn) => {
+                    conn.held = Some(Box::new(cx.waker().clone()));
+                    Poll::Pending
+                }
+                None => Poll::Ready(()),
+            }
+        });
+        let _ = tokio::time::timeout(at_most, released).await;
     }
 
     /// Random bytes from the operating system's generator, drawn in bulk.

@@ -1,6 +1,7 @@
 //! Counters of one shard. Only the shard's thread writes them, so a plain load and store will do;
 //! anybody may read them at any time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::application::{CloseReason, Transport};
@@ -21,9 +22,44 @@ impl Counter {
         self.0.store(self.get().wrapping_sub(n), Ordering::Relaxed);
     }
 
+    /// As [`add`](Self::add), if other threads change the number too.
+    fn add_from_anywhere(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn sub_from_anywhere(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// What it is at; any thread may ask.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The body of a large answer, counted until it has been written or given up. It may end on another thread
+/// than the shard's.
+pub(crate) struct Unwritten {
+    body: Vec<u8>,
+    metrics: Arc<ShardMetrics>,
+}
+
+impl Unwritten {
+    pub(crate) fn new(body: Vec<u8>, metrics: &Arc<ShardMetrics>) -> Unwritten {
+        metrics.answer_bytes.add_from_anywhere(body.len() as u64);
+        Unwritten { body, metrics: Arc::clone(metrics) }
+    }
+}
+
+impl AsRef<[u8]> for Unwritten {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        self.metrics.answer_bytes.sub_from_anywhere(self.body.len() as u64);
     }
 }
 
@@ -92,6 +128,8 @@ counters! {
     polls_waiting,
     /// Gauge: bytes that stand in outboxes.
     outbox_bytes,
+    /// Gauge: bytes of poll answers that are being written. Answers up to 16 KiB do not count.
+    answer_bytes,
     /// Counter: sessions opened.
     opened,
     /// Counter: upgrades that succeeded.

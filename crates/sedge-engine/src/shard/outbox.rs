@@ -76,9 +76,10 @@ impl Outbox {
         self.compressible = true;
     }
 
-    /// Whether something compressible has been queued since the last call.
+    /// Whether something compressible has been queued since the queue was empty at the last call.
     pub(crate) fn take_compressible(&mut self) -> bool {
-        std::mem::take(&mut self.compressible)
+        let left = self.compressible && !self.is_empty();
+        std::mem::replace(&mut self.compressible, left)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Bytes> {

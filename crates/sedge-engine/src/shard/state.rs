@@ -22,6 +22,7 @@ use super::slots::Slots;
 use super::wheel::{self, Wheel};
 use crate::application::{CloseReason, Message, SendOptions, Sent, SessionKey};
 use crate::config::Config;
+use crate::limits::POLL_ANSWER_MAX;
 use crate::net::io::Io;
 
 /// All sessions of a shard.
@@ -139,7 +140,8 @@ impl State {
             }
             Output::AnswerGetClose => self.answer_get(env, key, |conn| {
                 conn.outbox.push(Bytes::from_static(CLOSE));
-                conn.drain()
+                // There is no other answer in which the rest could go.
+                conn.drain(usize::MAX)
             }),
             Output::AnswerProbe => self.answer_probe(env, key),
             Output::EndProbe => self.end_probe(env, key),
@@ -240,6 +242,13 @@ impl State {
         }
     }
 
+    /// Reports that a polling session ends because its client reads an answer too slowly.
+    pub(crate) fn too_slow(&mut self, env: &Env, key: SessionKey) {
+        if self.conn(key).is_some_and(|conn| conn.polling().is_some()) {
+            self.report(env, key, CloseReason::SlowConsumer);
+        }
+    }
+
     fn answer_get(
         &mut self,
         env: &Env,
@@ -322,6 +331,9 @@ impl State {
     pub(super) fn release(&mut self, env: &Env, key: SessionKey) {
         let Some(mut conn) = self.slots.remove(key) else { return };
         self.by_sid.remove(&conn.sid);
+        if let Some(waker) = conn.held.take() {
+            waker.wake();
+        }
         env.metrics.sessions(conn.transport()).sub(1);
         env.metrics.outbox_bytes.sub(conn.outbox.bytes() as u64);
         let outbox = std::mem::take(&mut conn.outbox);
@@ -426,7 +438,7 @@ impl State {
                 Carrier::Polling(_) => {
                     let waits = conn.session.get_waits();
                     if waits && !conn.outbox.is_empty() {
-                        self.answer_get(env, key, Conn::drain);
+                        self.answer_get(env, key, |conn| conn.drain(POLL_ANSWER_MAX));
                         self.input(env, now, key, Input::GetAnswered);
                     } else if waits && !conn.session.is_open() {
                         self.input(env, now, key, Input::Close { drained: true });

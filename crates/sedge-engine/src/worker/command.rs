@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sedge_protocol::sid::SessionId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listen::{ListenOptions, ListenerContext, Listening};
@@ -74,8 +73,8 @@ pub(crate) enum Command<A: Application> {
     Accept(Box<Passed>, Arc<ListenerContext>),
     /// A connection whose WebSocket handshake was answered elsewhere.
     Adopt(Box<Adoption>),
-    /// A session's poll is to be answered now, if one waits.
-    AnswerPoll(SessionId),
+    /// Answered once all connections have been read that had something to read.
+    ReadAll(oneshot::Sender<()>),
     /// So many clients that siblings serve are to be let go; the answer says how many were.
     ReleaseRelays(usize, oneshot::Sender<usize>),
     Listen(SocketAddr, ListenOptions, oneshot::Sender<io::Result<Listening>>),
@@ -120,5 +119,8 @@ pub(crate) async fn send_request<A: Application>(
     if shard.sender.send(Command::Request(forwarded)).await.is_err() {
         return unavailable();
     }
-    answer.await.unwrap_or_else(|_| unavailable())
+    let mut answer = answer.await.unwrap_or_else(|_| unavailable());
+    // Its session is not one of this shard's.
+    answer.delivers = None;
+    answer
 }

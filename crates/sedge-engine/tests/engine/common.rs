@@ -168,6 +168,7 @@ impl Server {
                 && m.probes == 0
                 && m.polls_waiting == 0
                 && m.outbox_bytes == 0
+                && m.answer_bytes == 0
         });
         let start = Instant::now();
         wait(self.engine.close(DEADLINE));

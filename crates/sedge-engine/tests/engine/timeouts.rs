@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sedge_engine::CloseReason;
+use sedge_engine::hooks::ErrorCode;
+use sedge_engine::{CloseReason, ConfigBuilder};
 use sedge_testkit::{DEADLINE, Form, Frame, PollingSession, RawHttp, RawWs, eventually};
 
 use crate::common::{PATH, Server, V3_WEBSOCKET, V4_POLLING, V4_WEBSOCKET, open_websocket, wait};
@@ -23,7 +24,8 @@ fn trickle(http: &mut RawHttp, bytes: &[u8]) {
 
 #[test]
 fn silent_connections_are_closed() {
-    let server = Server::start(|config| config.head_timeout(SHORT)).watched();
+    let server =
+        Server::start(|config| config.head_timeout(SHORT).keep_alive_timeout(SHORT)).watched();
     let mut silent: Vec<_> = (0..500).map(|_| RawHttp::connect(server.at())).collect();
     let half = format!("GET {V4_POLLING} HTTP/1.1\r\nhost:");
     let mut halves: Vec<_> = (0..500).map(|_| RawHttp::connect(server.at())).collect();
@@ -31,12 +33,14 @@ fn silent_connections_are_closed() {
         let _ = http.stream().try_send(half.as_bytes());
     }
     assert!(silent.iter_mut().chain(&mut halves).all(|http| http.ends_within(DEADLINE)));
-    // A connection that was good once.
-    let mut used = RawHttp::connect(server.at());
-    assert_eq!(used.get("/elsewhere").status, 404);
-    assert!(used.ends_within(DEADLINE));
+    // Connections that were good once, whoever has read their requests.
+    for target in ["/elsewhere", "/socket.io/"] {
+        let mut used = RawHttp::connect(server.at());
+        assert!(used.get(target).status >= 400);
+        assert!(used.ends_within(DEADLINE));
+    }
     server.await_metrics(|m| m.connections_http == 0);
-    server.settle().closed(&[]).refused(&[]);
+    server.settle().closed(&[]).refused(&[(ErrorCode::TransportUnknown, 1)]);
 }
 
 #[test]
@@ -144,20 +148,50 @@ fn half_open_upgrades() {
     server.settle().closed(&[(CloseReason::TransportClose, COUNT)]);
 }
 
-/// An answer that its client does not read must not be kept for ever.
+/// A connection may idle for longer than a head may take.
+#[test]
+fn an_idle_connection_outlives_the_time_for_a_head() {
+    let server = Server::start(|config| config.head_timeout(SHORT)).watched();
+    for target in ["/elsewhere", "/socket.io/"] {
+        let mut idle = RawHttp::connect(server.at());
+        let status = idle.get(target).status;
+        // A head that is late is given up meanwhile, twice over.
+        for _ in 0..2 {
+            let mut late = RawHttp::connect(server.at());
+            late.get(target);
+            late.send_bytes(b"GET /");
+            assert!(late.ends_within(DEADLINE));
+        }
+        assert_eq!(idle.get(target).status, status);
+    }
+    server.settle();
+}
+
+/// Answers that their client does not read are not kept for ever, whoever writes them.
 #[test]
 fn an_answer_that_is_not_read() {
-    let server = Server::start(|config| {
-        config.ping_interval(SHORT).ping_timeout(SHORT).body_timeout(SHORT).head_timeout(SHORT)
-    });
-    let mut session = PollingSession::open(server.at(), PATH, Form::V4);
-    session.send_text("4!send 15 1000000");
-    session.begin_get();
-    server.await_metrics(|m| m.sessions() == 0 && m.outbox_bytes == 0);
-    // The client keeps its connection open and reads nothing.
-    server.await_metrics(|m| m.connections_http == 0);
-    drop(session);
-    server.settle();
+    let options = |config: ConfigBuilder| config.body_timeout(SHORT).transfer_rate_min(1 << 30);
+    let server = Server::start(options).watched();
+    for form in ["", "http://a"] {
+        let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+        session.send_text("4!send 15 999000");
+        let get = format!("GET {form}{} HTTP/1.1\r\nhost: a\r\n\r\n", session.target);
+        let mut http = RawHttp::connect(server.at());
+        // More answers than the kernel takes. Each of them has one packet, and the next one waits.
+        http.send_bytes(get.repeat(15).as_bytes());
+        server.await_metrics(|m| (999_000..=1_000_000).contains(&m.answer_bytes));
+        // The two connections of the session are left.
+        server.await_metrics(|m| m.connections_http == 2 && m.answer_bytes == 0);
+        if form.is_empty() {
+            session.expect_gone();
+        } else {
+            // hyper does not say whose answer it could not write.
+            session.send_text("1");
+        }
+        drop((session, http));
+    }
+    let counted = server.settle();
+    counted.closed(&[(CloseReason::SlowConsumer, 1), (CloseReason::TransportClose, 1)]);
 }
 
 /// A client that is between two polls is waited for when the server ends, one that has gone is not.

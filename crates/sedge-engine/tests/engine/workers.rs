@@ -176,12 +176,14 @@ fn upgrades_reach_the_session() {
     end(servers);
 }
 
-/// Requests that only hyper reads: the sibling is asked, the connection stays.
+/// Requests that hyper reads, since they came right behind one of its own: the sibling is asked, and the
+/// connection stays.
 #[test]
 fn unusual_requests_reach_their_session_too() {
     let (_host, servers) = start(&ListenOptions::new());
     let session = PollingSession::open(servers[2].at(), PATH, Form::V4);
     let target = &session.target;
+    let before = "GET /elsewhere HTTP/1.1\r\nhost: a\r\n\r\n";
     let long = "x".repeat(300_000);
     let chunked = format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n4{long}\r\n", long.len() + 1);
     for request in [
@@ -189,8 +191,8 @@ fn unusual_requests_reach_their_session_too() {
         format!("GET {target} HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"),
     ] {
         let mut http = RawHttp::connect(servers[0].at());
-        http.get("/elsewhere");
-        http.send_bytes(request.as_bytes());
+        http.send_bytes(format!("{before}{request}").as_bytes());
+        assert_eq!(http.receive().status, 404);
         let response = http.receive();
         assert_eq!(response.status, 200, "{response:?}");
         if request.starts_with("GET") {
@@ -199,10 +201,11 @@ fn unusual_requests_reach_their_session_too() {
         // The same connection serves a session of its own worker.
         assert_eq!(http.get(V4_POLLING).status, 200);
     }
+    assert_eq!(servers[0].metrics().opened, 2);
     let mut http = RawHttp::connect(servers[1].at());
-    http.get("/elsewhere");
     // A GET that waits at the sibling and is given up is noticed there.
-    http.send("GET", target, &[], b"");
+    let get = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+    http.send_bytes(format!("{before}{get}").as_bytes());
     servers[2].await_metrics(|m| m.polls_waiting == 1);
     drop(http);
     servers[2].await_metrics(|m| m.polls_waiting == 0 && m.sessions_polling == 0);

@@ -134,8 +134,17 @@ engine_options! {
     destroy_upgrade_timeout(timeout: Duration);
     /// How long a request head may take, default 30 s.
     head_timeout(timeout: Duration);
-    /// How long a request body may take, default 30 s.
+    /// How long a connection may idle after an answer before it is closed, default 75 s
+    /// (`server.keepAliveTimeout`). It must be longer than whatever stands in front keeps idle connections:
+    /// a request that is sent just as its connection is closed becomes a 502. AWS load balancers and nginx
+    /// (`keepalive_timeout` in `upstream`) have 60 s by default, Google's balancers 600 s.
+    keep_alive_timeout(timeout: Duration);
+    /// How long a request body or an answer may take before
+    /// [`transfer_rate_min`](Self::transfer_rate_min) counts, default 30 s.
     body_timeout(timeout: Duration);
+    /// How many bytes a second of a request body must arrive, and of an answer be taken, behind the first
+    /// [`body_timeout`](Self::body_timeout), default 500. Who falls behind is disconnected.
+    transfer_rate_min(bytes: usize);
     /// Bytes of a request head, default 16 KiB.
     head_bytes_max(bytes: usize);
     /// Header lines of a request, default 100.

@@ -77,7 +77,7 @@ impl Settings {
                 "with one transport there are no upgrades",
             )],
             "per-message-deflate" => &[(lacks(Transport::WebSocket), "there are no WebSockets")],
-            "http-compression" | "body-timeout" => {
+            "http-compression" | "body-timeout" | "transfer-rate" => {
                 &[(lacks(Transport::Polling), "there is no polling")]
             }
             "cors-origin" | "cors-credentials" => &[(
