@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::answers::{Exchange, Facts};
 use super::handling::{Handled, Later};
-use crate::application::{Application, SessionKey};
+use crate::application::{Application, SessionKey, Transport};
 use crate::handshake::Handshake;
 use crate::hooks::ErrorContext;
 use crate::http::answer::Answer;
@@ -131,7 +131,7 @@ impl<A: Application> Worker<A> {
         handshake: Arc<Handshake>,
     ) -> Handled<A> {
         let sid = self.shard.new_sid();
-        let open = self.open_frame(&sid, crate::Transport::Polling);
+        let open = self.open_frame(&sid, Transport::Polling);
         let alone = (exchange.version == Version::V3).then(|| Conn::single(Version::V3, &open));
         let open = alone.is_none().then_some(open);
         let now = self.shard.now();
