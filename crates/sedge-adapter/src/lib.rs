@@ -21,6 +21,7 @@ pub mod message;
 pub mod request;
 pub mod rooms;
 pub mod target;
+mod tasks;
 pub mod wire;
 
 pub use bus::{Audience, Bus, BusReceiver, Peer, PeerId, Published, SendError, Topic};

@@ -36,12 +36,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use bytes::Bytes;
 
 use crate::bus::{Audience, Bus, BusReceiver, Peer, PeerId, Published, SendError, Topic};
 use crate::limits::{MEMORY_BUS_MESSAGE_BYTES_MAX, MEMORY_BUS_QUEUE_MAX};
+use crate::tasks;
 
 /// Members of one process that reach one another. Clones are handles on the same cluster.
 #[derive(Clone, Debug)]
@@ -211,8 +211,7 @@ impl Bus for MemoryBus {
         let seat = &self.0;
         let mut state = lock(&seat.cluster.state);
         let inbox = Arc::clone(&seat.inbox);
-        let thread = thread::Builder::new().name(format!("bus-{}", seat.peer.name));
-        if thread.spawn(move || inbox.hand_over(&*receiver)).is_err() {
+        if tasks::member(&seat.peer.name, move || inbox.hand_over(&*receiver)).is_err() {
             // Then this member is never there.
             return;
         }

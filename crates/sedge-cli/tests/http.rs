@@ -239,8 +239,9 @@ fn the_page_and_its_files_are_served_with_a_strict_policy() {
 #[test]
 fn a_websocket_in_http_1_0_is_served_with_a_warning() {
     let server = Sedge::start(&[]);
-    let lines: String =
+    let lines: Vec<_> =
         RawWs::handshake().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines = lines.concat();
     let mut http = RawHttp::connect(server.address);
     let target = "/socket.io/?EIO=4&transport=websocket";
     http.send_bytes(format!("GET {target} HTTP/1.0\r\nhost: x\r\n{lines}\r\n").as_bytes());

@@ -50,3 +50,10 @@ pub const HEADERS_ON_STACK: usize = 100;
 /// Networks that can be trusted to name the client: the whole list of a large content network
 /// has about twenty, and each is looked at for each hop.
 pub const NETWORKS_MAX: usize = 256;
+
+// Values.
+
+/// How deeply arrays and objects may be nested in a value that is built from the wire or from a
+/// `Serialize` type. It bounds the recursion of everything that later walks the value, dropping
+/// it included. The limit of `serde_json` is the same.
+pub const DEPTH_MAX: usize = 128;

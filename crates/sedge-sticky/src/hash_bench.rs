@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use crate::hash::ketama::Ring;
 use crate::hash::{AddressText, ip_hash, recipes, rendezvous};
-use crate::limits::TARGETS_MAX;
+pub use crate::limits::HASH_BENCH_SLOTS_MAX as SLOTS_MAX;
 
 /// Slots that can be compared: one to remove, and one to be added.
 pub const SLOTS_MIN: u16 = 2;
-/// As many as a table may have targets, one less for the one that is added.
-pub const SLOTS_MAX: u16 = TARGETS_MAX as u16 - 1;
 
 /// The seed of int31, which its recipe draws at each start.
 const INT31_SEED: u32 = 123_456_789;

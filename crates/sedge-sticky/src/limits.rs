@@ -41,6 +41,10 @@ pub const LEARNED_MAX: usize = 1 << 18;
 /// or two, and clients that come back earlier than that only cost connections.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// Slots that hashes are compared over: as many as a table may have targets, one less for the one that
+/// is added.
+pub const HASH_BENCH_SLOTS_MAX: u16 = TARGETS_MAX as u16 - 1;
+
 /// How many places nginx's `ip_hash` looks at before it gives up.
 pub(crate) const IP_HASH_TRIES: u32 = 21;
 

@@ -23,32 +23,6 @@ pub(super) enum Kind {
     Other(String),
 }
 
-/// What does not hold yet: where, and words of the finding. Only ever shrinks.
-const NOT_YET: [(&str, &str); 14] = [
-    ("crates/sedge-cluster/", "import one another"),
-    ("crates/sedge/", "import one another"),
-    ("crates/sedge-adapter/", "tasks.rs"),
-    ("crates/sedge-cli/", "tasks.rs"),
-    ("crates/sedge-cluster/", "tasks.rs"),
-    ("crates/sedge-engine/", "tasks.rs"),
-    ("crates/sedge/", "tasks.rs"),
-    ("crates/sedge-cli/", "limits.rs"),
-    ("crates/sedge-cluster/", "limits.rs"),
-    ("crates/sedge-log/", "limits.rs"),
-    ("crates/sedge-protocol/", "limits.rs"),
-    ("crates/sedge-sticky/", "limits.rs"),
-    ("crates/sedge/", "limits.rs"),
-    ("crates/sedge-engine/", "limits.rs"),
-];
-
-impl Finding {
-    /// Whether it is known and being worked on.
-    pub(super) fn waits(&self) -> bool {
-        let text = self.to_string();
-        NOT_YET.iter().any(|(path, words)| self.path.starts_with(path) && text.contains(words))
-    }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.path, self.line)?;

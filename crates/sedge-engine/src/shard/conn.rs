@@ -12,9 +12,9 @@ use sedge_protocol::ws::{CloseCode, MessageReader, Opcode, split};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 
+use super::excess::Excess;
 use super::frames::Dialect;
 use super::outbox::Outbox;
-use super::slow::Excess;
 use crate::application::Transport;
 use crate::limits::{CROWD_MAX, GATHER_MAX, VECTOR_MAX};
 use crate::net::io::Io;

@@ -5,6 +5,7 @@
 
 pub(crate) mod conn;
 pub(crate) mod env;
+mod excess;
 pub(crate) mod farewell;
 pub(crate) mod frames;
 pub(crate) mod handle;

@@ -9,7 +9,8 @@ use memchr::memchr2;
 
 use super::number::Number;
 use super::surrogates::replace_lone_surrogates;
-use super::value::{DEPTH_MAX, Value};
+use super::value::Value;
+use crate::limits::DEPTH_MAX;
 
 /// The value of a JSON text, and whether it differs from what `serde_json` makes of it. `None` if it is
 /// nested deeper than [`DEPTH_MAX`], or malformed.

@@ -41,6 +41,7 @@ mod value_de;
 mod value_ser;
 mod value_sink;
 
+pub use crate::limits::DEPTH_MAX;
 pub use args::{ArgList, Args};
 pub use decode_limits::DecodeLimits;
 pub use decoder::Decoder;
@@ -48,4 +49,4 @@ pub use error::{ArgsError, EncodeError, ParseError};
 pub use message::{Message, MessageBuf, MessageKind, MessageRef};
 pub use packet::{Event, Packet, PacketKind, RESERVED_EVENTS, ValuePacket, is_reserved_event};
 pub use parser::{CustomDecoder, CustomParser, Parser};
-pub use value::{DEPTH_MAX, Number, Value};
+pub use value::{Number, Value};

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::date::iso_8601;
 use super::error::ParseError;
-use super::value::DEPTH_MAX;
+use crate::limits::DEPTH_MAX;
 
 /// The start of a msgpack value, and its content unless it is a container.
 pub(super) enum Head<'a> {

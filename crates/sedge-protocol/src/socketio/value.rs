@@ -12,16 +12,11 @@ use super::error::{ArgsError, EncodeError};
 pub use super::number::Number;
 use super::value_ser::ValueSerializer;
 
-/// How deeply arrays and objects may be nested in a value that is built from the wire or from a
-/// `Serialize` type. It bounds the recursion of everything that later walks the value, dropping
-/// it included. The limit of `serde_json` is the same.
-pub const DEPTH_MAX: usize = 128;
-
 static NULL: Value = Value::Null;
 
 /// A value as a peer may send it: JSON and binary data.
 ///
-/// A clone shares binary data. Values that a program nests by hand deeper than [`DEPTH_MAX`] are
+/// A clone shares binary data. Values that a program nests by hand deeper than [`DEPTH_MAX`](crate::limits::DEPTH_MAX) are
 /// not stopped; dropping them takes stack in proportion.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
@@ -45,7 +40,7 @@ pub enum Value {
 
 impl Value {
     /// The value that `value` serializes to. serde's bytes become [`Value::Binary`], map keys
-    /// become strings. Fails if something is nested deeper than [`DEPTH_MAX`], or is a map whose
+    /// become strings. Fails if something is nested deeper than [`DEPTH_MAX`](crate::limits::DEPTH_MAX), or is a map whose
     /// keys are neither strings, numbers nor booleans.
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         value.serialize(ValueSerializer::new())

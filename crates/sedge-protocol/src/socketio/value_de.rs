@@ -13,8 +13,9 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::key::Key;
-use super::value::{DEPTH_MAX, Number, Value};
+use super::value::{Number, Value};
 use super::value_ser::key_text;
+use crate::limits::DEPTH_MAX;
 
 impl<'de> Deserialize<'de> for Value {
     /// Fails if containers are nested deeper than [`DEPTH_MAX`], whatever the source allows.

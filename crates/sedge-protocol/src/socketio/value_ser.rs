@@ -8,7 +8,8 @@ use serde::ser::{
 };
 
 use super::error::EncodeError;
-use super::value::{DEPTH_MAX, Number, Value};
+use super::value::{Number, Value};
+use crate::limits::DEPTH_MAX;
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
