@@ -312,7 +312,7 @@ function rooms({ open, watch }) {
     assert.equal(ok, true);
     assert.deepEqual(answers.sort(), [0, 1, 2]);
 
-    const some = peers[0].call("survey", room, "and now?", 1500);
+    const some = peers[0].call("survey", room, "and now?", 4000);
     (await peers[1].next("question")).answer("one");
     assert.deepEqual(await some, { ok: false, answers: ["one"] });
   });
