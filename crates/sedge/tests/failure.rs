@@ -91,7 +91,7 @@ async fn cluster(run_dir: &str) -> String {
             served.map_err(Box::<dyn std::error::Error>::from)
         })
         .await;
-    format!("{:?}", ended.map(|ended| ended.code()).map_err(|error| error.to_string()))
+    format!("{:?}", ended.map(sedge_cluster::Ended::code).map_err(|error| error.to_string()))
 }
 
 #[cfg(not(feature = "cluster"))]
