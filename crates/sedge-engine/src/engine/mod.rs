@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sedge_protocol::sid::SidCodec;
 use thiserror::Error;
@@ -369,7 +369,10 @@ async fn serve_commands<A: Application>(
                 // A shard goes on taking commands while it shuts down: handlers that are still
                 // running may need its siblings.
                 let _ = tokio::time::timeout(deadline, async {
-                    tokio::join!(worker.shut_down(), worker.last_commands(&mut commands));
+                    tokio::select! {
+                        () = worker.shut_down() => {}
+                        () = worker.last_commands(&mut commands) => {}
+                    }
                 })
                 .await;
                 return Some(done);
@@ -394,7 +397,6 @@ impl<A: Application> Worker<A> {
     /// Closes all sessions and waits until their clients have been told.
     async fn shut_down(&self) {
         let shard = &self.shard;
-        let began = Instant::now();
         shard.0.closing.set(true);
         self.app.on_shutdown();
         let keys = shard.0.state.borrow().keys();
@@ -402,15 +404,20 @@ impl<A: Application> Worker<A> {
             shard.close(key);
         }
         self.relays.release(usize::MAX);
+        if tokio::time::timeout(LAST_POLL, self.all_told()).await.is_err() {
+            shard.with_state(State::give_up);
+            self.all_told().await;
+        }
+    }
+
+    /// Waits until nobody is left who has not been told that this is the end.
+    async fn all_told(&self) {
         loop {
-            // At least once: polls that waited have their answers now, but it is their connections'
-            // tasks that write them.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            farewell::until(|| !self.has_clients()).await;
+            // Who was told just now has the answer, but it is the connection's task that writes it.
+            let_others_read().await;
             if !self.has_clients() {
                 return;
-            }
-            if began.elapsed() > LAST_POLL {
-                shard.with_state(State::give_up);
             }
         }
     }
@@ -420,14 +427,14 @@ impl<A: Application> Worker<A> {
         self.shard.session_count() > 0 || farewell::lingering() > 0 || self.relays.count() > 0
     }
 
+    /// Carries out what handlers that are still running ask of this shard.
     async fn last_commands(&self, commands: &mut mpsc::Receiver<Command<A>>) {
-        while self.has_clients() {
-            match tokio::time::timeout(Duration::from_millis(5), commands.recv()).await {
-                Ok(Some(Command::Application(command))) => self.app.on_command(command),
-                // Everything else is for sessions that are ending; dropping it says so.
-                Ok(Some(_)) | Err(_) => {}
-                Ok(None) => return,
+        while let Some(command) = commands.recv().await {
+            // Everything else is for sessions that are ending; dropping it says so.
+            if let Command::Application(command) = command {
+                self.app.on_command(command);
             }
         }
+        std::future::pending::<()>().await;
     }
 }

@@ -1,5 +1,5 @@
 //! Requests for the engine's path, from head to answer: [`routing`] finds the session and whether the request
-//! is allowed, [`polling`] and [`upgrade`] carry it out, [`siblings`] has another worker do so. All of it runs
+//! is allowed, [`polling`], [`posting`] and [`upgrade`] carry it out, [`siblings`] has another worker do so. All of it runs
 //! on the shard that owns the session.
 
 pub(crate) mod answers;

@@ -65,18 +65,14 @@ impl<A: Application> Waiting<A> {
         answer: Result<PollAnswer, oneshot::error::RecvError>,
     ) -> Answer {
         let facts = self.kept.facts();
-        match answer {
-            Ok(answer) => {
-                let encoding = self.kept.encoding;
-                let form = Form { jsonp: self.kept.jsonp.as_deref(), encoding: &|| encoding };
-                worker.poll_response(self.key, facts, &form, answer, None)
-            }
+        let Ok(answer) = answer else {
             // The session has ended without a last word.
-            Err(_) => {
-                let sid = self.kept.sid.text().as_str().to_owned();
-                worker.refuse_late(facts, ErrorContext::SessionIdUnknown(sid))
-            }
-        }
+            let sid = self.kept.sid.text().as_str().to_owned();
+            return worker.refuse_late(facts, ErrorContext::SessionIdUnknown(sid));
+        };
+        let encoding = self.kept.encoding;
+        let form = Form { jsonp: self.kept.jsonp.as_deref(), encoding: &|| encoding };
+        worker.poll_response(self.key, facts, &form, answer, None)
     }
 }
 

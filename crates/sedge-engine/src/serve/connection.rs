@@ -154,7 +154,7 @@ impl<A: Application> ConnectionTask<A> {
             }
             Next::Refused(reason) => self.answer(cx, no_request(reason), true),
             Next::Elsewhere(Place::Sibling(owner)) => {
-                self.lend(|connection| connection.pass(owner))
+                self.lend(|connection| connection.pass(owner));
             }
             Next::Elsewhere(Place::Shard(shard)) => {
                 let moved = self.connection.take().and_then(|connection| connection.move_to(shard));

@@ -1,7 +1,9 @@
 //! The end of a WebSocket: what is queued and the closing handshake, after its session has gone; and what a
 //! shutdown waits for.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
 
 use sedge_protocol::ws::{Incoming, MessageReader, ReadLimits, ReadScratch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +16,27 @@ use crate::tasks;
 thread_local! {
     /// Goodbyes and answers under way on this thread.
     static LINGERING: Cell<usize> = const { Cell::new(0) };
+    /// Of the shutdown of this thread's shard.
+    static AWAITED: RefCell<Option<Waker>> = const { RefCell::new(None) };
+}
+
+/// Waits until this holds. It is looked at whenever a client has been let [go](gone).
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    poll_fn(|cx| {
+        if holds() {
+            return Poll::Ready(());
+        }
+        AWAITED.set(Some(cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A client of this thread's shard has been let go.
+pub(crate) fn gone() {
+    if let Some(waker) = AWAITED.take() {
+        waker.wake();
+    }
 }
 
 /// How many closed WebSockets of this thread's shard have not finished their goodbye, and how many
@@ -35,6 +58,7 @@ impl LastWords {
 impl Drop for LastWords {
     fn drop(&mut self) {
         LINGERING.set(LINGERING.get() - 1);
+        gone();
     }
 }
 

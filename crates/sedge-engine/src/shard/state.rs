@@ -331,6 +331,7 @@ impl State {
     pub(super) fn release(&mut self, env: &Env, key: SessionKey) {
         let Some(mut conn) = self.slots.remove(key) else { return };
         self.by_sid.remove(&conn.sid);
+        farewell::gone();
         if let Some(waker) = conn.held.take() {
             waker.wake();
         }

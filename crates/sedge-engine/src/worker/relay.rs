@@ -16,8 +16,16 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
+use crate::shard::farewell;
+
 /// This worker's end of a pair.
 pub(crate) struct Relay(Arc<UnixStream>);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        farewell::gone();
+    }
+}
 
 /// The relays of a shard.
 #[derive(Default)]

@@ -148,6 +148,33 @@ fn messages_sent_at_once_come_with_the_handshake() {
     server.settle();
 }
 
+/// An answer is a copy of its client's own, so it holds a megabyte; what else waits is shared by all recipients
+/// of a broadcast, and goes with the next polls.
+#[test]
+fn an_answer_holds_a_megabyte_or_one_packet() {
+    let server = Server::start(|config| config.max_payload(3_000_000)).watched();
+    let mut session = session(&server);
+    session.send_text("4!send 11 300000");
+    session.send_text(&format!("4{}", "y".repeat(2_500_000)));
+    session.send_text("4z");
+    let waits = server.await_metrics(|m| m.messages_out >= 13).outbox_bytes;
+    let mut sizes = Vec::new();
+    for answers in [3, 3, 3, 2, 1, 1] {
+        let packets = session.poll();
+        assert_eq!(packets.len(), answers);
+        sizes.push(packets.len());
+        let left = server.await_metrics(|m| m.answer_bytes == 0).outbox_bytes;
+        assert!(left < waits && (left == 0) == (sizes.len() == 6), "{left} of {waits}");
+    }
+    // CLOSE comes when all is delivered, however many polls that takes.
+    session.send(&["4!send 4 400000".into(), "4!close".into()]);
+    assert_eq!([session.poll().len(), session.poll().len()], [2, 2]);
+    session.expect_text("1");
+    session.expect_gone();
+    drop(session);
+    server.settle().closed(&[]);
+}
+
 /// Old clients read OPEN and throw away what stands behind it; some upgrade without a poll in between.
 #[test]
 fn the_handshake_of_version_3_is_answered_with_open_alone() {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use sedge_engine::{CloseReason, Shard};
-use sedge_testkit::{Form, PollingSession, RawHttp, RawWs};
+use sedge_testkit::{DEADLINE, Form, PollingSession, RawHttp, RawWs, eventually};
 
 use crate::common::{PATH, Server, V4_POLLING, V4_WEBSOCKET};
 
@@ -64,7 +64,7 @@ fn progress_of_idle_and_of_busy_shards() {
     let progress = || server.engine.progress().collect::<Vec<_>>();
     let goes_on = |shard: usize| {
         let before = progress()[shard];
-        sedge_testkit::eventually(sedge_testkit::DEADLINE, || progress()[shard] > before)
+        eventually(DEADLINE, || progress()[shard] > before)
     };
     assert!((0..SHARDS).all(goes_on));
     let (is_held, held) = mpsc::channel();
@@ -146,6 +146,56 @@ fn text(packet: &sedge_testkit::Packet) -> sedge_testkit::Frame {
     }
 }
 
+/// A client that closes sends CLOSE by POST right behind its GET, on another connection. Whichever shards these
+/// belong to, and whether they were used before, the GET is answered as the one that came first.
+#[test]
+fn a_close_does_not_overtake_the_poll_before_it() {
+    for shards in [1, 2, 4] {
+        let server = Server::start(|config| config.shards(shards)).watched();
+        for round in 0..100 {
+            let mut first = RawHttp::connect(server.at());
+            let mut second = RawHttp::connect(server.at());
+            if round % 2 == 0 {
+                assert_eq!(second.get("/elsewhere").status, 404);
+            }
+            let response = first.get(V4_POLLING);
+            let sid = response.text().split('"').nth(3).expect("a session").to_owned();
+            let target = format!("{V4_POLLING}&sid={sid}");
+            second.send("GET", &target, &[], b"");
+            first.send("POST", &target, &[], b"1");
+            second.receive().expect(200, "6");
+            first.receive().expect(200, "ok");
+            // One that comes later is late.
+            second.get(&target).expect(400, r#"{"code":1,"message":"Session ID unknown"}"#);
+        }
+        server.settle().closed(&[(CloseReason::TransportClose, 100)]);
+    }
+}
+
+/// A connection moves to the shard of its session with its first request, and on with that of another one.
+#[test]
+fn connections_move_to_their_session() {
+    let server = server();
+    let sessions: Vec<_> =
+        (0..SHARDS).map(|_| PollingSession::open(server.at(), PATH, Form::V4)).collect();
+    let of_shard =
+        || server.engine.metrics().iter().map(|m| m.connections_http).collect::<Vec<_>>();
+    let opened = || of_shard().iter().sum::<u64>() == 2 * SHARDS as u64;
+    assert!(eventually(DEADLINE, opened), "{:?}", of_shard());
+    let before = of_shard();
+    let mut http = RawHttp::connect(server.at());
+    for session in &sessions {
+        http.post(&session.target, "4!shard").expect(200, "ok");
+        let shard: usize = http.get(&session.target).text()[1..].parse().expect("a number");
+        let mut expected = before.clone();
+        expected[shard] += 1;
+        assert!(eventually(DEADLINE, || of_shard() == expected), "{:?} {expected:?}", of_shard());
+        http.post(&session.target, "1").expect(200, "ok");
+    }
+    drop((http, sessions));
+    server.settle().closed(&[(CloseReason::TransportClose, SHARDS as u64)]);
+}
+
 #[test]
 fn a_slow_body_for_another_shard() {
     let server = server();
@@ -161,7 +211,7 @@ fn a_slow_body_for_another_shard() {
         let head = format!("POST {} HTTP/1.1\r\nhost: a\r\n", other.target);
         http.send_bytes(format!("{head}content-length: 5\r\n\r\n4he").as_bytes());
         drop(http);
-        let gone = sedge_testkit::eventually(sedge_testkit::DEADLINE, || {
+        let gone = eventually(DEADLINE, || {
             other.begin_get();
             other.finish_get().text() != "6" && server.metrics().sessions_polling == 1
         });

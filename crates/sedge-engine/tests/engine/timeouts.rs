@@ -76,6 +76,33 @@ fn a_body_that_trickles_in() {
     server.settle().closed(&[(CloseReason::TransportError, 2)]);
 }
 
+/// A body may take far longer than the grace, if it keeps its rate; whether it comes in one piece or in chunks.
+#[test]
+fn a_slow_body_that_keeps_its_rate() {
+    let server =
+        Server::start(|config| config.body_timeout(SHORT).transfer_rate_min(1000)).watched();
+    for chunked in [false, true] {
+        let mut session = PollingSession::open(server.at(), PATH, Form::V4);
+        let mut http = RawHttp::connect(server.at());
+        let head = format!("POST {} HTTP/1.1\r\nhost: a\r\n", session.target);
+        let length = if chunked { "transfer-encoding: chunked" } else { "content-length: 2000" };
+        http.send_bytes(format!("{head}{length}\r\n\r\n").as_bytes());
+        let text = format!("4{}", "a".repeat(1999));
+        // Each piece buys as much time as there is between two of them, and more.
+        for piece in text.as_bytes().chunks(200) {
+            let piece = String::from_utf8_lossy(piece);
+            let piece = if chunked { format!("c8\r\n{piece}\r\n") } else { piece.into_owned() };
+            http.send_bytes(piece.as_bytes());
+            assert!(!http.ends_within(PACE));
+        }
+        http.send_bytes(if chunked { b"0\r\n\r\n" } else { b"" });
+        http.receive().expect(200, "ok");
+        session.expect_text(&text);
+        session.send_text("1");
+    }
+    server.settle().closed(&[(CloseReason::TransportClose, 2)]);
+}
+
 /// Clients that never answer a ping, or never send one, are given up.
 #[test]
 fn no_heartbeat() {
