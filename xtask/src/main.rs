@@ -1,4 +1,4 @@
-//! The tasks of this workspace: `cargo xtask demo | test | tidy | fuzz | suites`.
+//! The tasks of this workspace: `cargo xtask demo | test | tidy | flaky | fuzz | suites`.
 //!
 //! A plain program without dependencies, so that it starts in a second on a fresh machine. It
 //! finds the workspace by itself and works from any clone and any current directory.
@@ -9,6 +9,7 @@ mod checks;
 mod clients;
 mod demo;
 mod error;
+mod flaky;
 mod fuzz;
 mod needs;
 mod outcome;
@@ -36,6 +37,7 @@ Tasks:
                 cluster. ARGS go to `sedge` (try `cargo xtask demo --help`)
   test          Run all tests, step by step, and sum them up (`cargo xtask test --help`)
   tidy          Check the rules of the source that no compiler checks
+  flaky         Run the unit tests many times on a busy machine (`cargo xtask flaky --help`)
   fuzz          Run fuzz targets for longer than a test does (`cargo xtask fuzz --help`)
   suites        Run the public protocol test suites (`cargo xtask suites --help`)
   help          Print this
@@ -68,6 +70,7 @@ fn run(args: &[String]) -> Result<()> {
         "demo" => demo::main(&Workspace::find()?, rest),
         "test" => test::main(&Workspace::find()?, rest),
         "tidy" => tidy::main(&Workspace::find()?, rest),
+        "flaky" => flaky::main(&Workspace::find()?, rest),
         "fuzz" => fuzz::main(&Workspace::find()?, rest),
         "suites" => suites::main(&Workspace::find()?, rest),
         "help" | "--help" | "-h" => {

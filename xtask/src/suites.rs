@@ -33,7 +33,7 @@ const CLONE: Duration = Duration::from_mins(2);
 /// The slowest suite takes about 5 s, and 64 s if every test runs into its own limit.
 const LIMIT: Duration = Duration::from_mins(2);
 /// How many shards our servers have, one after the other: requests of one session arrive on any of them.
-const SHARDS: [&str; 2] = ["1", "2"];
+const SHARDS: [&str; 2] = ["1", "3"];
 /// What is changed in the copies: (file, text, what stands there instead). `URL` in the last is
 /// the server's.
 ///

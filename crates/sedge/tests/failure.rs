@@ -3,9 +3,10 @@
 //! Each test runs this program once more, as the server. What it loses its thread by is a subscriber that
 //! panics when something is logged as an error: handlers and hooks are guarded, logging is not.
 
-use std::io::{BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use sedge::Server;
@@ -36,7 +37,12 @@ impl Subscriber for Fragile {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, _: &Event<'_>) {
-        panic!("the log is full");
+        // Others are to tell of it.
+        let thread = std::thread::current();
+        assert!(
+            thread.name().is_none_or(|name| !name.starts_with("sedge-shard")),
+            "the log is full"
+        );
     }
 
     fn enter(&self, _: &Id) {}
@@ -62,15 +68,20 @@ fn server() {
             Ok(run_dir) => cluster(&run_dir).await,
         }
     });
-    eprintln!("{failed}");
+    say(&failed);
     std::process::exit(NOTICED);
+}
+
+/// A line in one piece: the panic's own words come from another thread at the same time.
+fn say(line: &str) {
+    std::io::stderr().write_all(format!("\n{line}\n").as_bytes()).expect("a reader");
 }
 
 async fn alone() -> String {
     let io = Server::builder().shards(3).build().expect("a server");
     install(&io);
     let listening = io.listen("127.0.0.1:0".parse().expect("an address")).await;
-    eprintln!("SERVING {}", listening.expect("a free port").local_addr());
+    say(&format!("SERVING {}", listening.expect("a free port").local_addr()));
     io.failed().await.to_string()
 }
 
@@ -80,21 +91,22 @@ async fn cluster(run_dir: &str) -> String {
         .listen("127.0.0.1:0".parse::<SocketAddr>().expect("an address"))
         .workers(1)
         .run_dir(run_dir)
-        .on_serving(|addresses| eprintln!("SERVING {}", addresses[0]))
+        .on_serving(|addresses| say(&format!("SERVING {}", addresses[0])))
         .run(async |worker| {
             let io = Server::builder().cluster(&worker).build()?;
             install(&io);
             let served = io.serve_worker(worker, sedge::ListenOptions::new()).await;
             if let Err(error) = &served {
-                eprintln!("WORKER {error}");
+                say(&format!("WORKER {error}"));
             }
             served.map_err(Box::<dyn std::error::Error>::from)
         })
         .await;
-    format!("{:?}", ended.map(|ended| ended.code()).map_err(|error| error.to_string()))
+    format!("{:?}", ended.map(sedge_cluster::Ended::code).map_err(|error| error.to_string()))
 }
 
 #[cfg(not(feature = "cluster"))]
+#[expect(clippy::unused_async, reason = "it stands in for one that waits")]
 async fn cluster(_: &str) -> String {
     unreachable!("asked for by tests of the feature only")
 }
@@ -102,7 +114,8 @@ async fn cluster(_: &str) -> String {
 struct Process {
     child: Child,
     address: SocketAddr,
-    log: BufReader<std::process::ChildStderr>,
+    /// The lines of its standard error.
+    log: Receiver<String>,
 }
 
 impl Process {
@@ -112,12 +125,14 @@ impl Process {
         if let Some(run_dir) = run_dir {
             command.env("RUN_DIR", run_dir);
         }
-        // Nobody reads its words before it has ended, and a pipe does not hold many traces.
-        command.env("RUST_BACKTRACE", "0");
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a process");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let address = line_with(&mut log, "SERVING ").parse().expect("an address");
+        let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let address = line_with(&log, "SERVING ").parse().expect("an address");
         Process { child, address, log }
     }
 
@@ -139,16 +154,18 @@ impl Drop for Process {
     }
 }
 
-/// What follows these words in the first line that has them.
+/// What follows these words in the next line that has them.
 #[track_caller]
-fn line_with(log: &mut impl std::io::BufRead, words: &str) -> String {
-    let mut all = String::new();
+fn line_with(log: &Receiver<String>, words: &str) -> String {
+    let mut others = String::new();
     loop {
-        let from = all.len();
-        assert!(log.read_line(&mut all).expect("text") > 0, "no line with {words:?}:\n{all}");
-        if let Some((_, rest)) = all[from..].trim_end().split_once(words) {
+        let Ok(line) = log.recv_timeout(PATIENCE) else {
+            panic!("no line with {words:?}:\n{others}")
+        };
+        if let Some((_, rest)) = line.split_once(words) {
             return rest.to_owned();
         }
+        others += &(line + "\n");
     }
 }
 
@@ -165,9 +182,7 @@ fn a_server_ends_with_words() {
     pid(&mut others[0]);
     SioClient::connect(process.address).0.abort();
     assert_eq!(process.wait().code(), Some(NOTICED));
-    let mut log = String::new();
-    process.log.read_to_string(&mut log).expect("text");
-    assert!(log.contains("its driver panicked: the log is full"), "{log}");
+    line_with(&process.log, "its driver panicked: the log is full");
     for mut other in others {
         other.expect_end();
     }
@@ -182,7 +197,7 @@ fn a_worker_ends_with_words_and_is_replaced() {
     let mut client = SioClient::connect(process.address).0;
     let first = pid(&mut client);
     SioClient::connect(process.address).0.abort();
-    let words = line_with(&mut process.log, "WORKER ");
+    let words = line_with(&process.log, "WORKER ");
     assert!(words.contains("its driver panicked: the log is full"), "{words}");
     client.expect_end();
     // Whoever asks meanwhile is told to come again.

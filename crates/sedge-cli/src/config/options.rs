@@ -244,7 +244,7 @@ pub(crate) static OPTIONS: [Spec; 46] = [
         LIMITS,
         "transfer-rate",
         One("SIZE"),
-        Some("500"),
+        Some("500B"),
         "The least of a body or an answer that a client must send or take in a second",
     ),
     spec(

@@ -32,14 +32,14 @@ pub(crate) struct Conn {
     pub(crate) carrier: Carrier,
     pub(crate) session: Session,
     pub(crate) sid: SessionId,
-    /// The application has opened it and has to be told when it ends.
-    pub(crate) told: bool,
     /// Reasons not to read from the client at present; see [`Shard::hold`](super::Shard::hold).
     pub(crate) holds: u16,
-    /// Of the POST that waits until nothing holds the session any more; boxed because it is rare.
-    pub(crate) held: Option<Box<Waker>>,
+    /// The application has opened it and has to be told when it ends.
+    pub(crate) told: bool,
     /// How far the outbox may be over its limit, while it is.
     pub(crate) excess: Excess,
+    /// Of the POST that waits until nothing holds the session any more; boxed because it is rare.
+    pub(crate) held: Option<Box<Waker>>,
 }
 
 /// What carries the session.

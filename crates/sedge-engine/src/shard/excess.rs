@@ -1,7 +1,9 @@
 //! How far what waits for a client may be over the limit, as [`slow`](super::slow) judges it.
 
-/// How far an outbox may be over its limit.
+/// How far an outbox may be over its limit. Packed, for a connection has no byte to spare: see
+/// [`slots`](super::slots).
 #[derive(Default)]
+#[repr(C, packed)]
 pub(crate) struct Excess {
     /// What may wait before anything is queued in a later turn: as much again as the limit was exceeded by, so
     /// that the application can go on while the client reads.

@@ -129,7 +129,17 @@ impl Outbox {
     }
 
     /// Takes off what has been written; the front may be cut within a frame.
-    pub(crate) fn advance(&mut self, mut written: usize) {
+    #[inline]
+    pub(crate) fn advance(&mut self, written: usize) {
+        if written == self.bytes() {
+            // Nearly always, on the way of every write.
+            (self.queue, self.bytes) = (Queue::Empty, 0);
+        } else {
+            self.advance_within(written);
+        }
+    }
+
+    fn advance_within(&mut self, mut written: usize) {
         while written > 0 {
             let Some(front) = self.iter_mut().next() else { return };
             if front.len() > written {

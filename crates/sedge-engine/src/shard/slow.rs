@@ -37,6 +37,7 @@ impl State {
     }
 
     /// A WebSocket was not writable for as long as it may while something waits.
+    #[cold]
     pub(super) fn stalled(&mut self, env: &Env, now: Time, key: SessionKey) {
         let Some(conn) = self.conn(key) else { return };
         let Carrier::WebSocket(websocket) = &mut conn.carrier else { return };

@@ -181,7 +181,8 @@ impl Layout {
 
     /// The head in the bytes that were scanned, or in a copy of its [`len`](Self::len) bytes.
     pub fn head(self, bytes: &[u8]) -> Head<'_> {
-        Head { bytes, layout: self }
+        // Two heads are the same whatever comes behind them.
+        Head { bytes: bytes.get(..self.len()).unwrap_or(bytes), layout: self }
     }
 }
 

@@ -372,3 +372,10 @@ fn decoding_never_fails() {
     assert_eq!(decode("%%41"), "%A");
     assert_eq!(decode("%ff"), "\u{fffd}");
 }
+
+#[test]
+fn a_head_is_the_same_whatever_comes_behind_it() {
+    let more = format!("{BROWSER}POST /socket.io/");
+    let Scan::Complete(layout) = scan(more.as_bytes(), LIMITS) else { panic!("a head") };
+    assert!(layout.head(more.as_bytes()) == head(BROWSER));
+}

@@ -124,8 +124,8 @@ impl Socket {
     /// argument is written `(array,)` or `&array[..]`. Binary values (`bytes::Bytes`) travel as attachments.
     ///
     /// It never waits. What the client cannot take yet is kept, up to the limit of
-    /// [`ServerBuilder::outbox_bytes_max`](crate::ServerBuilder::outbox_bytes_max); beyond it
-    /// the client is disconnected as a slow consumer.
+    /// [`ServerBuilder::outbox_bytes_max`](crate::ServerBuilder::outbox_bytes_max); a client that stays beyond
+    /// it is disconnected as a slow consumer.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         self.emit_with(Flags::default(), event, args)
     }

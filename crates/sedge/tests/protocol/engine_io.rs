@@ -1,6 +1,6 @@
 //! Engine.IO: handshakes, messages and the end of a session.
 
-use sedge_testkit::{Form, Frame, Packet, RawWs};
+use sedge_testkit::{Form, Frame, Packet, RawHttp, RawWs};
 use serde_json::{Value, json};
 
 use crate::subject::{SLOW, Subject, all, decode, engine_io, expect_closed};
@@ -186,6 +186,33 @@ fn a_client_closes_by_polling() {
             session.send(&texts(&["1"]));
             assert_eq!(decode(*form, &poll.receive()), texts(&["6"]), "{}", subject.name);
             session.expect_gone();
+        }
+    });
+}
+
+/// The POST follows at once on another connection, be it the one that opened the session: its client knows
+/// that the GET was sent before.
+#[test]
+fn a_client_closes_right_behind_its_poll() {
+    all(SLOW, |subject| {
+        for form in subject.forms {
+            let mut opener = RawHttp::connect(subject.address);
+            let mut poll = RawHttp::connect(subject.address);
+            let target = subject.target(form.query());
+            let packets = decode(*form, &opener.get(&target));
+            let Some(Packet::Text(open)) = packets.first() else { panic!("no OPEN") };
+            let sid = open.split('"').nth(3).expect("OPEN names the session first");
+            let target = format!("{target}&sid={sid}");
+            if subject.name.starts_with("Socket.IO") && subject.version() == 3 {
+                // Clients of this version are told at once that they are in the root namespace.
+                poll.get(&target);
+            }
+            poll.send("GET", &target, &[], b"");
+            let headers = [("content-type", form.content_type())];
+            let body = form.encode(&texts(&["1"]));
+            opener.request("POST", &target, &headers, &body).expect(200, "ok");
+            assert_eq!(decode(*form, &poll.receive()), texts(&["6"]), "{}", subject.name);
+            assert_eq!(opener.get(&target).status, 400, "{}", subject.name);
         }
     });
 }
