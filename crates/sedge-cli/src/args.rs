@@ -61,7 +61,7 @@ Examples:
 Signals:
   SIGINT and SIGTERM end it in order: /health says 503, nobody is let in any more, and clients are
   closed batch by batch, so that they reconnect elsewhere by themselves and not all at once. A second
-  one ends it at once.
+  one ends it at once. SIGQUIT ends it in order too; SIGHUP has certificates read again.
 
 Exit codes:
   0  ended in order

@@ -49,11 +49,15 @@ fn a_hangup_ends_nobody_and_says_what_it_does() {
         let server = start(arguments);
         let (mut client, _) = SioClient::connect(server.address);
         assert!(client.receive().starts_with("2[\"server\""));
+        // Other servers reopen their logs by these.
+        server.signal(Signal::USR1);
+        server.signal(Signal::USR2);
         server.signal(Signal::HUP);
         if arguments == CLUSTER {
             let workers = status(&server.folder().join("run"))["workers"].clone();
             for worker in workers.as_array().expect("workers") {
                 let pid = process(worker["pid"].as_u64().expect("a process"));
+                kill_process(pid, Signal::USR1).expect("it runs");
                 kill_process(pid, Signal::HUP).expect("it runs");
             }
         }

@@ -35,6 +35,9 @@ pub(crate) const RESTART_DELAY: Duration = Duration::from_millis(100);
 /// The longest of those delays.
 pub(crate) const RESTART_DELAY_MAX: Duration = Duration::from_secs(5);
 
+/// The longest time between two starts while no worker serves: nobody is spared by waiting then.
+pub(crate) const ALONE_DELAY_MAX: Duration = Duration::from_secs(2);
+
 /// Ends in a row, none after a stable time, that make a crash loop.
 pub(crate) const DEFAULT_CRASHES_MAX: u32 = 5;
 

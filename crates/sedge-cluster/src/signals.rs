@@ -50,9 +50,13 @@ impl Signal {
 }
 
 /// Waits for signals. From the moment it is made, none of them ends the process by itself, and none
-/// is lost, however early it comes.
+/// is lost, however early it comes. SIGUSR1 and SIGUSR2, by which other servers reopen their logs or change
+/// their program, do nothing here but a line in the log.
 #[derive(Debug)]
-pub struct Signals([(unix::Signal, Signal); 4]);
+pub struct Signals {
+    heeded: [(unix::Signal, Signal); 4],
+    ignored: [(unix::Signal, &'static str); 2],
+}
 
 impl Signals {
     /// Begins to wait. Must be called within a runtime with I/O.
@@ -61,13 +65,22 @@ impl Signals {
             let kind = SignalKind::from_raw(signal.number().into());
             unix::signal(kind).map(|arrives| (arrives, signal))
         });
-        Ok(Signals([terminate?, interrupt?, quit?, hangup?]))
+        let ignored = [
+            (unix::signal(SignalKind::user_defined1())?, "SIGUSR1"),
+            (unix::signal(SignalKind::user_defined2())?, "SIGUSR2"),
+        ];
+        Ok(Signals { heeded: [terminate?, interrupt?, quit?, hangup?], ignored })
     }
 
     /// Waits for the next one. May be given up at any time.
     pub async fn next(&mut self) -> Signal {
         poll_fn(|context| {
-            for (arrives, signal) in &mut self.0 {
+            for (arrives, signal) in &mut self.ignored {
+                while arrives.poll_recv(context).is_ready() {
+                    tracing::info!(signal, "it means nothing here");
+                }
+            }
+            for (arrives, signal) in &mut self.heeded {
                 if arrives.poll_recv(context).is_ready() {
                     return Poll::Ready(*signal);
                 }

@@ -217,7 +217,7 @@ pub(crate) static OPTIONS: [Spec; 46] = [
         "slow-client-timeout",
         One("DURATION"),
         Some("30s"),
-        "Disconnect a WebSocket client that takes nothing of what waits for it",
+        "Disconnect a WebSocket client that takes nothing for so long, up to twice",
     ),
     spec(
         LIMITS,

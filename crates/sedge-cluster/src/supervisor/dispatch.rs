@@ -182,7 +182,11 @@ impl Supervisor {
             Opening::Partial => return Err(NoDecision::Partial(len)),
             Opening::NoProxyHeader(reason) => {
                 count(&self.counters.dropped);
-                tracing::debug!(?peer, %reason, "a proxy's connection was closed");
+                sedge_log::warn_rarely!(
+                    ?peer,
+                    %reason,
+                    "connections of a trusted proxy are closed: they begin with no PROXY header"
+                );
                 return Err(NoDecision::Unusable);
             }
         };

@@ -8,6 +8,7 @@ use super::restarts::{Next, Restarts};
 use super::slot::Slot;
 use super::state::{Phase, Supervisor};
 use crate::interest;
+use crate::limits::ALONE_DELAY_MAX;
 use crate::wire::command::WorkerState;
 use crate::wire::control::Stats;
 
@@ -29,7 +30,12 @@ pub(super) async fn keep(supervisor: Rc<Supervisor>, index: usize) {
             slot.serve_again();
             Next::After(Duration::ZERO)
         } else {
-            restarts.ended(exit.served, supervisor.settings.restarts)
+            let next = restarts.ended(exit.served, supervisor.settings.restarts);
+            if supervisor.served.get() && !supervisor.others_serve(index) {
+                next.at_most(ALONE_DELAY_MAX)
+            } else {
+                next
+            }
         };
         supervisor.retire(slot, exit, next);
         supervisor.give_up_if_hopeless();
@@ -85,6 +91,17 @@ impl Supervisor {
         for connection in exit.waiting {
             self.dispatch(connection);
         }
+    }
+
+    /// Whether any worker but this one takes connections.
+    fn others_serve(&self, index: usize) -> bool {
+        let serves = |slot: &Slot| {
+            matches!(
+                slot.state(),
+                WorkerState::Ready | WorkerState::Suspect | WorkerState::Draining
+            )
+        };
+        self.slots.iter().enumerate().any(|(other, slot)| other != index && serves(slot))
     }
 
     /// Ends the cluster if no worker can be started and none ever could.

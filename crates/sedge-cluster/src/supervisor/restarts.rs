@@ -21,6 +21,16 @@ pub(crate) enum Next {
     Slowly(Duration),
 }
 
+impl Next {
+    /// The same, with no longer a time.
+    pub(crate) fn at_most(self, longest: Duration) -> Next {
+        match self {
+            Next::After(pause) => Next::After(pause.min(longest)),
+            Next::Slowly(pause) => Next::Slowly(pause.min(longest)),
+        }
+    }
+}
+
 impl Restarts {
     /// The worker has ended after it was ready for `served`, if it was at all.
     pub(crate) fn ended(&mut self, served: Option<Duration>, limits: RestartLimits) -> Next {
@@ -55,6 +65,16 @@ mod tests {
         let after = [100, 200, 400, 800, 1600, 3200, 5000].map(Duration::from_millis);
         assert_eq!(delays[..7], after.map(Next::After));
         assert_eq!(delays[7..], [Next::Slowly(Duration::from_mins(1)); 2]);
+    }
+
+    #[test]
+    fn whoever_is_the_last_is_not_waited_for_as_long() {
+        let longest = Duration::from_secs(2);
+        let mut restarts = Restarts::default();
+        let delays = (0..9).map(|_| restarts.ended(None, LIMITS).at_most(longest));
+        let after = [100, 200, 400, 800, 1600, 2000, 2000].map(Duration::from_millis);
+        let slowly = [Next::Slowly(longest); 2];
+        assert!(delays.eq(after.map(Next::After).into_iter().chain(slowly)));
     }
 
     #[test]

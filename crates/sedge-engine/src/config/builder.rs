@@ -377,8 +377,10 @@ impl ConfigBuilder {
 
     /// How long a client on a WebSocket may take nothing at all while something waits for it, default 30 s.
     /// Then it is disconnected as a slow consumer, however little that is: a client that reads, however slowly,
-    /// is not. What the kernels on the way take counts as taken, so it may last up to twice as long. Behind another server ([`Engine::layer`](crate::Engine::layer)) that encrypts, progress is seen
-    /// only when the connection is writable again.
+    /// is not. What the kernels on the way take counts as taken, so it may last up to twice as long, and with
+    /// the defaults the heartbeat of a client that does not read at all often fails first. Behind another
+    /// server ([`Engine::layer`](crate::Engine::layer)) that encrypts, progress is seen only when the
+    /// connection is writable again.
     pub fn slow_client_timeout(mut self, timeout: Duration) -> Self {
         self.slow_client_timeout = timeout;
         self
