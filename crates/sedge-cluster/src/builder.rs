@@ -199,8 +199,9 @@ impl ClusterBuilder {
         self
     }
 
-    /// Where the control socket and the workers' sockets are. Default: [`default_run_dir`](crate::default_run_dir) of the first port
-    /// that the cluster listens on, so that clusters on different ports can run side by side.
+    /// Where the control socket and the workers' sockets are. Default:
+    /// [`default_run_dir`](crate::default_run_dir) of the first port that the cluster listens on, so that
+    /// clusters on different ports can run side by side.
     ///
     /// What is missing of the path is made. No part of it may belong to another user than this one and root,
     /// or be open to be written to by others. A directory that is, such as a volume of a container, gets a

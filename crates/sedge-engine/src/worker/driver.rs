@@ -87,7 +87,8 @@ impl<A: Application> Driver<A> {
         }
     }
 
-    /// Sets the alarm for the next timer, but not far off: a shard shows that it goes round. Returns false if it is already due.
+    /// Sets the alarm for the next timer, but not far off: a shard shows that it goes round. Returns false if it is
+    /// already due.
     fn arm(&mut self, shard: &Shard, cx: &mut Context<'_>) -> bool {
         let next = {
             let mut state = shard.0.state.borrow_mut();
