@@ -4,6 +4,7 @@
 //! fails the test. They share no code with the server.
 
 mod http;
+mod log;
 pub mod payload;
 mod polling;
 mod ports;
@@ -14,6 +15,7 @@ mod wait;
 mod ws;
 
 pub use http::{HttpResponse, RawHttp};
+pub use log::MemoryLog;
 pub use payload::{Form, Packet};
 pub use polling::PollingSession;
 pub use ports::free_ports;

@@ -3,13 +3,12 @@
 mod common;
 
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::{env, io};
 
 use common::Fixture;
 use sedge::extract::{Ack, Data, State};
 use sedge::{Server, ServerBuilder, Socket};
-use sedge_testkit::SioClient;
+use sedge_testkit::{MemoryLog, SioClient};
 
 /// How often the client does each thing.
 const TIMES: usize = 50;
@@ -78,28 +77,13 @@ fn check(text: &str) {
     assert_eq!(lines("\"gone\""), [""; 0], "that a client goes is no mistake");
 }
 
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics with it").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn the_log_has_each_mistake_once() {
-    let log = Log::default();
+    let log = MemoryLog::default();
     let writer = log.clone();
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     run(Server::builder().shards(1));
-    let text = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
+    let text = log.text();
     check(&text);
     let level = |event: &str| text.lines().find(|line| line.contains(event)).map(str::trim_start);
     assert!(level("\"typed\"").is_some_and(|line| line.contains("WARN")), "{text}");

@@ -1,30 +1,14 @@
 //! What clients can cause again and again is logged rarely. Alone in its program: the log is the process's.
 
-use std::io::{self, Read as _, Write};
+use std::io::Read as _;
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
 
 use sedge::Server;
-use sedge_testkit::{DEADLINE, RawHttp};
-
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics with it").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use sedge_testkit::{DEADLINE, MemoryLog, RawHttp};
 
 #[test]
 fn a_flood_of_refused_connections_is_one_line() {
-    let log = Log::default();
+    let log = MemoryLog::default();
     let writer = log.clone();
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -41,7 +25,7 @@ fn a_flood_of_refused_connections_is_one_line() {
             assert_eq!(len, 0);
         }
     }
-    let text = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
+    let text = log.text();
     let lines: Vec<&str> =
         text.lines().filter(|line| line.contains("connection refused")).collect();
     assert_eq!(lines.len(), 1, "{text}");
