@@ -107,6 +107,14 @@ impl Pair {
         let linked = || self.worker(0).get("/metrics").text().contains(LINKED);
         assert!(eventually(PATIENCE, linked), "the bus");
     }
+
+    /// Ends it in order; returns what it has logged.
+    fn end(self) -> String {
+        self.sedge.signal(Signal::TERM);
+        let end = self.sedge.wait();
+        assert_eq!(end.code, Some(0), "{}", end.log);
+        end.log
+    }
 }
 
 /// Whoever is first can make the directory of another user: the cluster does without.
@@ -124,10 +132,8 @@ fn a_default_directory_that_another_user_has_made_is_not_used() {
     assert_eq!(fs::read_dir(&taken.0).expect("it is there").count(), 0, "nothing is put there");
     ask.args(["status", "--json", "--listen", &pair.sedge.address.to_string()]);
     assert_eq!(status(&ask.output().expect("it starts"))["state"], "serving");
-    pair.sedge.signal(Signal::TERM);
-    let end = pair.sedge.wait();
-    assert_eq!(end.code, Some(0), "{}", end.log);
-    assert!(end.log.contains("belongs to another user"), "{}", end.log);
+    let log = pair.end();
+    assert!(log.contains("belongs to another user"), "{log}");
 }
 
 /// One that was asked for is used or refused.
@@ -185,9 +191,7 @@ fn a_volume_that_may_only_be_written_to_gets_a_private_directory() {
     assert_eq!(status(&ask.output().expect("it starts"))["state"], "serving");
     let private = fs::metadata(volume.join(format!("sedge-{USER}"))).expect("it was made");
     assert_eq!((private.uid(), private.mode() & 0o777), (USER, 0o700));
-    pair.sedge.signal(Signal::TERM);
-    let end = pair.sedge.wait();
-    assert_eq!(end.code, Some(0), "{}", end.log);
+    pair.end();
 }
 
 /// A container whose file systems are all read-only.
@@ -237,10 +241,8 @@ fn a_successor_is_found_without_files_too() {
     let ended = || orphans.iter().all(|pid| test_kill_process(*pid).is_err());
     assert!(eventually(PATIENCE, ended), "they let their clients go");
     second.is_whole();
-    second.sedge.signal(Signal::TERM);
-    let end = second.sedge.wait();
-    assert_eq!(end.code, Some(0), "{}", end.log);
-    assert!(end.log.contains("workers of an earlier start still serve"), "{}", end.log);
+    let log = second.end();
+    assert!(log.contains("workers of an earlier start still serve"), "{log}");
 }
 
 fn worker(status: &Value, index: usize) -> Option<Pid> {
@@ -309,11 +311,9 @@ fn strangers_are_turned_away_at_every_socket() {
     });
     assert_eq!(heard, 0);
     pair.is_whole();
-    pair.sedge.signal(Signal::TERM);
-    let end = pair.sedge.wait();
-    assert_eq!(end.code, Some(0), "{}", end.log);
+    let log = pair.end();
     let words = format!("turned away: a process of another user user={STRANGER}");
-    assert!(end.log.contains(&words), "{}", end.log);
+    assert!(log.contains(&words), "{log}");
 }
 
 #[test]
